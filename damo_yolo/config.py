@@ -1,0 +1,116 @@
+"""Frozen, typed configs: YAML in and out, dotted overrides, errors a user can act on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from damo_yolo.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of every config: immutable, unknown fields refused, defaults checked too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, source: str = "config") -> Self:
+        """Build the config from plain values.
+
+        Args:
+            values: field name to value, nested mappings for nested configs.
+            source: where the values come from, for the error message.
+
+        Raises:
+            ConfigError: a field is unknown, missing, mistyped or out of range.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise _explain(error, cls, source) from None
+
+    @classmethod
+    def from_yaml(cls, text: str, *, source: str = "config") -> Self:
+        """Build the config from YAML text; raises `ConfigError` as `from_mapping` does."""
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            where = " ".join(str(error).split())
+            raise ConfigError(
+                f"{source} is not valid YAML: {where}", fix="correct the syntax at that line"
+            ) from None
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{source} holds a {type(values).__name__}, not a mapping of fields",
+                fix="write 'field: value' lines",
+            )
+        return cls.from_mapping(values, source=source)
+
+    def to_yaml(self) -> str:
+        """Return YAML that `from_yaml` reads back to an equal config."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def with_overrides(self, overrides: Sequence[str]) -> Self:
+        """Return a copy with dotted `name=value` overrides applied, values read as YAML.
+
+        Raises:
+            ConfigError: an override has no '=', names no field, or its value does not fit.
+        """
+        values = self.model_dump(mode="json")
+        for override in overrides:
+            path, value = parse_override(override)
+            _assign(values, path.split("."), value, override=override)
+        return type(self).from_mapping(values, source="overrides")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split `name=value` into the dotted name and the value read as YAML.
+
+    >>> parse_override("optimizer.lr_per_image=1e-4")
+    ('optimizer.lr_per_image', 0.0001)
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigError(
+            f"override {text!r} has no name and value", fix="write it as name=value"
+        )
+    parsed = yaml.safe_load(value)
+    if isinstance(parsed, str):  # YAML 1.1 takes 1e-4 for a word
+        try:
+            parsed = float(parsed)
+        except ValueError:
+            pass
+    return name.strip(), parsed
+
+
+def _assign(values: dict[str, Any], path: list[str], value: Any, *, override: str) -> None:
+    target = values
+    for depth, name in enumerate(path):
+        if name not in target:
+            prefix = ".".join(path[:depth])
+            raise ConfigError(
+                f"override {override!r} names no field: {name!r} is unknown"
+                + (f" in {prefix!r}" if prefix else ""),
+                fix=f"use one of: {', '.join(sorted(target))}",
+            )
+        if depth == len(path) - 1:
+            target[name] = value
+            return
+        if not isinstance(target[name], dict):
+            target[name] = {}
+        target = target[name]
+
+
+def _explain(error: ValidationError, kind: type[BaseModel], source: str) -> ConfigError:
+    problems = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"]) or kind.__name__
+        problems.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
+    fields = ", ".join(kind.model_fields)
+    return ConfigError(
+        f"{source} does not fit {kind.__name__}: " + "; ".join(problems),
+        fix=f"the fields are: {fields}",
+    )
