@@ -1,0 +1,1 @@
+"""From annotation files of any format to one stream of image records."""

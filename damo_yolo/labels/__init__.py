@@ -1,0 +1,1 @@
+"""Label spaces, and the tables that lead a dataset's classes into one."""

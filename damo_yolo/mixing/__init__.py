@@ -1,0 +1,1 @@
+"""Many datasets as one: merged records, balance, the sample plan."""
