@@ -4,6 +4,8 @@ Every stage writes one JSON beside its output; the next stage reads it. An `Arti
 or folder that can be deployed; its `sha256` ties a registered version to these very bytes.
 """
 
+import hashlib
+import json
 from typing import Literal
 
 from damo_yolo.config import Config
@@ -30,3 +32,19 @@ class Artifact(Config):
     attested: bool = True
     """False where the artifact could not be built or run here; `note` says why."""
     note: str = ""
+
+
+def output_uri(workspace: str, stage: str, **inputs: object) -> str:
+    """Return where a stage puts its output: `<workspace>/<stage>-<hash of its inputs>`.
+
+    The same inputs give the same place, other inputs another one, so a run never overwrites what
+    an earlier run made and a repeated run finds its work done.
+
+    Args:
+        workspace: folder or s3:// prefix of all runs of a pipeline.
+        stage: name of the stage, readable in a listing.
+        inputs: everything that decides the output: locations, settings, code version.
+    """
+    text = json.dumps(inputs, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
+    return f"{workspace.rstrip('/')}/{stage}-{digest}"

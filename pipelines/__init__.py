@@ -1,0 +1,1 @@
+"""Pipelines: they only connect the outputs of steps to the inputs of others."""

@@ -1,1 +1,1 @@
-"""One public function per pipeline step: locations in, result out."""
+"""One public function per step: config and locations in, result out."""

@@ -1,0 +1,1 @@
+"""The command line: one door to the stages. It declares options, calls, and says what was made."""

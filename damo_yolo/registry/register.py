@@ -1,0 +1,167 @@
+"""Artifact -> MLflow model version, with everything that says where it came from."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from damo_yolo.artifacts import Artifact
+from damo_yolo.config import Config
+from damo_yolo.errors import DataError
+
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+PREVIOUS = "previous"
+
+SERVING_MODEL = Path(__file__).with_name("serving_model.py")
+
+
+class Lineage(Config):
+    """Where a version came from: tags of the version, and what a person asks first."""
+
+    manifest_sha256: str
+    """Of the shards' manifest: which images, byte for byte, it was trained on."""
+    manifest_uri: str
+    label_space_sha256: str
+    code_version: str
+    checkpoint_sha256: str
+    evaluation_sha256: str
+    """Of the validation manifest: AP of two versions compare only where it is equal."""
+    ap: float
+    ap50: float
+
+
+class RegisteredVersion(Config):
+    """A version in the registry."""
+
+    name: str
+    version: int
+    run_id: str
+    alias: str
+    passport_sha256: str
+    tracking_uri: str
+
+
+def register_version(
+    name: str,
+    artifacts: Sequence[Artifact],
+    lineage: Lineage,
+    *,
+    run_id: str,
+    tracking_uri: str,
+) -> RegisteredVersion:
+    """Register the artifacts as one version of a model and call it the challenger.
+
+    Registering the same artifacts with the same lineage again returns the version that is there.
+
+    Args:
+        name: registered model, made when it does not exist.
+        artifacts: what was exported; the one that serves is the best attested OpenVINO or ONNX one.
+        lineage: where it came from.
+        run_id: MLflow run of the training; empty makes a run of its own.
+        tracking_uri: MLflow store: sqlite:///file.db or a server's address.
+
+    Raises:
+        DataError: no attested artifact can serve.
+    """
+    import mlflow
+    from mlflow import MlflowClient
+
+    serving = choose_serving(artifacts)
+    passport = passport_of(artifacts, lineage)
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    known = _find_version(client, name, passport)
+    if known is None:
+        mlflow.set_tracking_uri(tracking_uri)
+        mlflow.set_registry_uri(tracking_uri)
+        tags = _tags(lineage, serving, passport, artifacts)
+        known = _make_version(name, artifacts, lineage, tags=tags, run_id=run_id)
+    client.set_registered_model_alias(name, CHALLENGER, str(known.version))
+    return RegisteredVersion(
+        name=name,
+        version=int(known.version),
+        run_id=known.run_id or "",
+        alias=CHALLENGER,
+        passport_sha256=passport,
+        tracking_uri=tracking_uri,
+    )
+
+
+def choose_serving(artifacts: Sequence[Artifact]) -> Artifact:
+    """Return the artifact that a loaded version runs: portable, attested, full accuracy first."""
+    order = [("openvino", "fp16"), ("openvino", "fp32"), ("onnx", "fp32"), ("openvino", "int8")]
+    for kind, precision in order:
+        for artifact in artifacts:
+            if artifact.attested and (artifact.kind, artifact.precision) == (kind, precision):
+                return artifact
+    raise DataError(
+        "no exported artifact can serve: none is an attested OpenVINO IR or ONNX file",
+        fix="export with --to onnx or --to openvino first",
+    )
+
+
+def passport_of(artifacts: Sequence[Artifact], lineage: Lineage) -> str:
+    """Return the SHA-256 that chains data, code, checkpoint and every artifact of a version."""
+    chain = {
+        "lineage": lineage.model_dump(),
+        "artifacts": sorted((a.kind, a.precision, a.sha256) for a in artifacts),
+    }
+    return hashlib.sha256(json.dumps(chain, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _find_version(client: Any, name: str, passport: str) -> Any | None:
+    for version in client.search_model_versions(f"name='{name}'"):
+        if version.tags.get("passport_sha256") == passport:
+            return version
+    return None
+
+
+def _make_version(
+    name: str,
+    artifacts: Sequence[Artifact],
+    lineage: Lineage,
+    *,
+    tags: Mapping[str, str],
+    run_id: str,
+) -> Any:
+    import mlflow
+
+    serving = choose_serving(artifacts)
+    with mlflow.start_run(run_id=run_id or None, run_name=None if run_id else name) as run:
+        _log_lineage(lineage)
+        mlflow.log_dict([a.model_dump(mode="json") for a in artifacts], "artifacts.json")
+        info = mlflow.pyfunc.log_model(
+            name="detector",
+            python_model=str(SERVING_MODEL),
+            artifacts={"export": str(Path(serving.uri).parent)},
+            model_config={"serves": Path(serving.uri).name},
+            pip_requirements=["damo-yolo-pipeline"],
+        )
+        version = mlflow.register_model(info.model_uri, name, tags=dict(tags))
+    version.run_id = version.run_id or run.info.run_id
+    return version
+
+
+def _log_lineage(lineage: Lineage) -> None:
+    import mlflow
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+    from mlflow.data.meta_dataset import MetaDataset
+
+    source = resolve_dataset_source(lineage.manifest_uri)
+    # MLflow keeps 36 characters of a digest; the tag of the version holds all 64.
+    dataset = MetaDataset(source, name="shards", digest=lineage.manifest_sha256[:36])
+    mlflow.log_input(dataset, context="training")
+    mlflow.log_metrics({"registered_ap": lineage.ap, "registered_ap50": lineage.ap50})
+
+
+def _tags(
+    lineage: Lineage, serving: Artifact, passport: str, artifacts: Sequence[Artifact]
+) -> Mapping[str, str]:
+    tags = {key: str(value) for key, value in lineage.model_dump().items()}
+    tags |= {"passport_sha256": passport, "serves": f"{serving.kind} {serving.precision}"}
+    tags |= {"model": serving.model, "image_size": str(serving.image_size)}
+    for artifact in artifacts:
+        status = artifact.sha256 if artifact.attested else f"not attested: {artifact.note}"
+        tags[f"artifact.{artifact.kind}.{artifact.precision}"] = status[:500]
+    return tags

@@ -1,0 +1,85 @@
+"""The final table on the terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from damo_yolo import storage
+from damo_yolo.reporting.summary import Summary
+
+
+def print_summary(summary_uri: str, console: Console) -> None:
+    """Print datasets, models, gates and the registered version of a run.
+
+    Args:
+        summary_uri: location of the `summary.json` that the report stage wrote.
+        console: where to print.
+    """
+    summary = Summary.from_yaml(storage.read_text(summary_uri), source=summary_uri)
+    console.print()
+    console.print(_datasets(summary))
+    console.print(_models(summary))
+    console.print(_gates(summary))
+    console.print(
+        f"registered [bold]{summary.registered_model} v{summary.version}[/]"
+        f" as [bold]{summary.alias}[/]   ({summary.tracking_uri})"
+    )
+    console.print(f"report     {summary.report_uri}", soft_wrap=True)
+
+
+def _datasets(summary: Summary) -> Table:
+    table = Table(
+        title=f"{summary.num_classes} classes in the {summary.space_size}-class space",
+        title_justify="left",
+    )
+    table.add_column("dataset")
+    for name in ("images", "boxes", "classes", "share before", "share after"):
+        table.add_column(name, justify="right")
+    for row in summary.datasets:
+        table.add_row(
+            row.name,
+            f"{row.train_images}",
+            f"{row.train_boxes}",
+            f"{row.num_classes}",
+            f"{row.share_before:.1%}",
+            f"{row.share_after:.1%}",
+        )
+    return table
+
+
+def _models(summary: Summary) -> Table:
+    sources = sorted({name for row in summary.models for name in row.ap_by_source})
+    table = Table(title=f"AP on '{summary.headline}', then per source", title_justify="left")
+    table.add_column("model")
+    for name in ("AP", "AP50", *sources, "ms", "MB"):
+        table.add_column(name, justify="right")
+    table.add_column("note")
+    for row in summary.models:
+        table.add_row(
+            row.name,
+            _figure(row.ap, 3),
+            _figure(row.ap50, 3),
+            *(_figure(row.ap_by_source.get(name), 3) for name in sources),
+            _figure(row.latency_ms, 1),
+            _figure(row.size_mb, 1),
+            row.note,
+        )
+    return table
+
+
+def _gates(summary: Summary) -> Table:
+    table = Table(title="gates", title_justify="left")
+    for name in ("gate", "status"):
+        table.add_column(name)
+    for name in ("value", "limit"):
+        table.add_column(name, justify="right")
+    colours = {"passed": "green", "failed": "red"}
+    for row in summary.gates:
+        colour = colours.get(row.status, "yellow")
+        table.add_row(
+            row.name, f"[{colour}]{row.status}[/]", _figure(row.value, 4), _figure(row.limit, 4)
+        )
+    return table
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
