@@ -1,0 +1,1 @@
+"""The detector: backbone, neck, head, decoding and post-processing. Tensors in, tensors out."""

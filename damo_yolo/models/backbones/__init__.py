@@ -1,0 +1,1 @@
+"""Backbones found by MAE-NAS, one file per family; their structures are tables in JSON."""

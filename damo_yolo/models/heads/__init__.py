@@ -1,0 +1,1 @@
+"""Heads: feature maps to class and side logits."""

@@ -1,0 +1,1 @@
+"""Necks: three feature maps in, three out."""
