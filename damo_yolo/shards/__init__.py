@@ -1,0 +1,1 @@
+"""Each image once in webdataset tars, and the order in which training reads them."""
