@@ -1,0 +1,1 @@
+"""Running a detector, in whatever form it was exported, on images."""

@@ -1,0 +1,227 @@
+"""Torch, ONNX, OpenVINO and TensorRT behind one call: images in, scores and boxes out.
+
+Every backend opens from one location and knows its own classes, input size and thresholds.
+Shapes: B images, S side of the input, A anchor points, C classes.
+"""
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from damo_yolo import storage
+from damo_yolo.artifacts import Artifact
+from damo_yolo.errors import ConfigError, DataError, MissingExtraError, StorageError
+from damo_yolo.inference.info import METADATA_KEY, DetectorInfo
+from damo_yolo.inference.openvino_runtime import import_openvino
+
+Images = NDArray[np.uint8] | NDArray[np.float32]
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+INPUT_NAME = "images"
+OUTPUT_NAMES = ("scores", "boxes")
+ENGINE_SUFFIXES = (".engine", ".plan")
+
+
+class Backend(ABC):
+    """A detector that runs."""
+
+    def __init__(self, info: DetectorInfo, *, max_batch: int | None = None) -> None:
+        """Keep what the artifact says of itself; `max_batch` None: any number at once."""
+        self.info = info
+        self.max_batch = max_batch
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input, pixels."""
+        return self.info.image_size
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Name of each class id."""
+        return self.info.class_names
+
+    def __call__(self, images: Images) -> Outputs:
+        """Run the detector.
+
+        Args:
+            images: (B, 3, S, S) RGB 0..255.
+
+        Returns:
+            (B, A, C) scores after sigmoid and (B, A, 4) boxes, xyxy in pixels of the input.
+
+        Raises:
+            DataError: the images do not have the input's shape.
+        """
+        size = self.image_size
+        if images.shape[1:] != (3, size, size) or not len(images):
+            raise DataError(
+                f"the images have shape {images.shape}, the detector takes (B, 3, {size}, {size})",
+                fix=f"resize them to {size} x {size} px and put the colours first",
+            )
+        values = np.ascontiguousarray(images, dtype=np.float32)
+        step = self.max_batch or len(values)
+        parts = [self._run(values[i : i + step]) for i in range(0, len(values), step)]
+        scores, boxes = (
+            np.concatenate(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)
+        )
+        return scores, boxes
+
+    @abstractmethod
+    def _run(self, images: NDArray[np.float32]) -> Outputs:
+        """Run at most `max_batch` images."""
+
+
+class TorchBackend(Backend):
+    """The model as trained, in PyTorch on the CPU."""
+
+    def __init__(self, detector: Any, info: DetectorInfo, *, threads: int | None = None) -> None:
+        """Keep a detector in eval mode."""
+        super().__init__(info)
+        self._detector = detector.eval()
+        self._threads = threads
+
+    def _run(self, images: NDArray[np.float32]) -> Outputs:
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads or before)  # a setting of the whole process
+        try:
+            with torch.inference_mode():
+                scores, boxes = self._detector(torch.from_numpy(images))
+        finally:
+            torch.set_num_threads(before)
+        return scores.float().numpy(), boxes.float().numpy()
+
+
+class OnnxBackend(Backend):
+    """An ONNX file in ONNX Runtime."""
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        """Load the file."""
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(3)  # errors only
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # noqa: BLE001 - its errors share no narrower class
+            raise _unreadable(path, error) from None
+        entries = self._session.get_modelmeta().custom_metadata_map
+        batch = self._session.get_inputs()[0].shape[0]
+        super().__init__(
+            DetectorInfo.of_file(entries.get(METADATA_KEY), source=str(path)),
+            max_batch=batch if isinstance(batch, int) else None,
+        )
+
+    def _run(self, images: NDArray[np.float32]) -> Outputs:
+        scores, boxes = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
+        return scores, boxes
+
+
+class OpenVinoBackend(Backend):
+    """An OpenVINO IR on the CPU, tuned for one request at a time."""
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        """Compile the IR."""
+        core = import_openvino().Core()
+        try:
+            model = core.read_model(path)
+        except RuntimeError as error:
+            raise _unreadable(path, error) from None
+        text = (
+            model.get_rt_info(METADATA_KEY).astype(str) if model.has_rt_info(METADATA_KEY) else None
+        )
+        batch = model.input(0).partial_shape[0]
+        super().__init__(
+            DetectorInfo.of_file(text, source=str(path)),
+            max_batch=None if batch.is_dynamic else batch.get_length(),
+        )
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            # Some processors would compute in bf16: then one file gives two answers.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def _run(self, images: NDArray[np.float32]) -> Outputs:
+        found = self._request.infer({INPUT_NAME: images})
+        scores, boxes = (np.array(found[name], np.float32) for name in OUTPUT_NAMES)
+        return scores, boxes
+
+
+def open_backend(uri: str, *, threads: int | None = None) -> Backend:
+    """Open an artifact by what it is.
+
+    Args:
+        uri: a model folder or its `model.pt`, an `.onnx`, an OpenVINO `.xml`, or the JSON of one
+            `Artifact`; local or remote.
+        threads: processor threads of a call; None: the runtime's own choice.
+
+    Raises:
+        ConfigError: the location is of no known kind.
+        DataError: the file is broken or was not exported by this project.
+        StorageError: nothing is at the location.
+        MissingExtraError: the runtime is not installed.
+    """
+    suffix = Path(uri).suffix.lower()
+    if suffix == ".json":
+        return open_backend(_artifact_uri(uri), threads=threads)
+    if suffix in ENGINE_SUFFIXES:
+        raise MissingExtraError(
+            f"{uri} is a TensorRT engine: it runs on a GPU, and no run was attested here",
+            fix="open the .onnx it was built from, or run the engine with TensorRT on its GPU",
+        )
+    if suffix in {"", ".pt"}:
+        return _open_torch(uri, threads=threads)
+    openers: dict[str, Callable[..., Backend]] = {".onnx": OnnxBackend, ".xml": OpenVinoBackend}
+    if suffix not in openers:
+        raise ConfigError(
+            f"{uri} is no detector this project knows",
+            fix="give a model folder, a .pt, an .onnx, an .xml, or an artifact's .json",
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = _fetch_with_companions(uri, Path(folder))
+        return openers[suffix](path, threads=threads)
+
+
+def _open_torch(uri: str, *, threads: int | None) -> Backend:
+    from damo_yolo.inference.model_folder import load_model
+
+    model = load_model(uri)
+    return TorchBackend(model.detector, model.info, threads=threads)
+
+
+def _fetch_with_companions(uri: str, folder: Path) -> Path:
+    path = storage.fetch(uri, folder) if storage.is_remote(uri) else Path(uri)
+    if not path.is_file():
+        raise StorageError(f"nothing is at {uri}", fix="check the location")
+    if path.suffix == ".xml" and storage.is_remote(uri):
+        storage.fetch(uri.removesuffix(".xml") + ".bin", folder)
+    return path
+
+
+def _artifact_uri(uri: str) -> str:
+    artifact = Artifact.from_yaml(storage.read_text(uri), source=uri)  # JSON is YAML
+    if not artifact.uri:
+        raise DataError(
+            f"{uri} describes an artifact that was not built: {artifact.note}",
+            fix="open another artifact of the same export",
+        )
+    folder = uri.rpartition("/")[0]
+    return storage.join(folder, artifact.uri) if folder else artifact.uri
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:300]
+    return DataError(f"{path} cannot be opened: {reason}", fix="export the model again")
