@@ -6,7 +6,9 @@ from typing import Any
 from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError
 from damo_yolo.models.config import DetectorConfig, load_structure
+from damo_yolo.models.cost import measure_cost
 from damo_yolo.models.detector import Detector
+from damo_yolo.models.published import PUBLISHED_AP
 
 _LARGE: dict[str, Any] = {"image_size": 640, "score_threshold": 0.05, "iou_threshold": 0.7}
 _NANO: dict[str, Any] = {
@@ -37,24 +39,6 @@ _SIZES: dict[str, dict[str, Any]] = {
 _PREFIX = "damo-yolo-"
 
 MODEL_NAMES = tuple(_PREFIX + size for size in _SIZES)
-
-
-class PublishedAp(Config):
-    """COCO AP in percent, validation split, as the authors report it."""
-
-    plain: float
-    distilled: float | None = None
-
-
-PUBLISHED_AP = {
-    "damo-yolo-t": PublishedAp(plain=42.0, distilled=43.6),
-    "damo-yolo-s": PublishedAp(plain=46.0, distilled=47.7),
-    "damo-yolo-m": PublishedAp(plain=49.2, distilled=50.2),
-    "damo-yolo-l": PublishedAp(plain=50.8, distilled=51.9),
-    "damo-yolo-ns": PublishedAp(plain=32.3),
-    "damo-yolo-nm": PublishedAp(plain=38.2),
-    "damo-yolo-nl": PublishedAp(plain=40.5),
-}
 
 
 @cache
@@ -94,3 +78,36 @@ def build_detector(
         values = config.model_dump() | overrides
         config = DetectorConfig.from_mapping(values, source="the detector's settings")
     return Detector(config)
+
+
+class ModelRow(Config):
+    """A published size at a glance."""
+
+    name: str
+    params_m: float
+    """Millions, RepConv branches fused and batch norms kept, as the authors count; 80 classes."""
+    gflops: float
+    """Of one image of `image_size`, same form: two operations per multiply-add of a convolution."""
+    ap: float
+    """COCO AP in percent that the authors report without distillation."""
+    ap_distilled: float | None
+    image_size: int
+
+
+def model_table() -> list[ModelRow]:
+    """Return one row per named size: its cost counted here, its accuracy as published."""
+    rows = []
+    for name in MODEL_NAMES:
+        config = detector_config(name)
+        cost = measure_cost(config)
+        rows.append(
+            ModelRow(
+                name=name,
+                params_m=round(cost.params_m, 3),
+                gflops=round(cost.gflops, 3),
+                ap=PUBLISHED_AP[name].plain,
+                ap_distilled=PUBLISHED_AP[name].distilled,
+                image_size=config.image_size,
+            )
+        )
+    return rows
