@@ -15,10 +15,9 @@ def balance(
     plan: dsl.Output[dsl.Dataset],
 ) -> str:
     """Smooth dataset sizes and class frequencies into a sample plan."""
+    from damo_yolo.artifacts import output_uri
     from damo_yolo.mixing.balance import BalanceConfig
     from damo_yolo.stages.balance import balance
-
-    from damo_yolo.artifacts import output_uri
 
     plan.uri = output_uri(
         workspace,

@@ -17,10 +17,9 @@ def promote_model(
     """Promote the challenger through the gates."""
     from pathlib import Path
 
-    from damo_yolo.stages.promote import promote_model
-
     from damo_yolo.artifacts import output_uri
     from damo_yolo.registry.promote import GateConfig
+    from damo_yolo.stages.promote import promote_model
 
     out_uri = output_uri(workspace, "promotion", version=version_uri, min_ap50=min_ap50)
     result = promote_model(

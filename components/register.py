@@ -18,9 +18,8 @@ def register_model(
     version: dsl.Output[dsl.Artifact],
 ) -> str:
     """Register a challenger with its lineage."""
-    from damo_yolo.stages.register import register_model
-
     from damo_yolo.artifacts import output_uri
+    from damo_yolo.stages.register import register_model
 
     version.uri = output_uri(
         workspace,
@@ -39,6 +38,7 @@ def register_model(
         shards_uri=shards_uri,
         tracking_uri=tracking_uri,
         out_uri=version.uri,
+        code_version=code_version,
     )
     version.metadata["version"] = result.version
     return str(version.uri)

@@ -23,10 +23,9 @@ def train_detector(
     checkpoint: dsl.Output[dsl.Model],
 ) -> str:
     """Train by a named recipe; epochs or image size 0 keep the recipe's."""
+    from damo_yolo.artifacts import output_uri
     from damo_yolo.recipes.choose import choose_recipe
     from damo_yolo.stages.train import train_detector
-
-    from damo_yolo.artifacts import output_uri
 
     config = choose_recipe(
         recipe, role=role, model=model, epochs=epochs, image_size=image_size, seed=seed

@@ -8,6 +8,8 @@ import hashlib
 import json
 from typing import Literal
 
+from pydantic import Field
+
 from damo_yolo.config import Config
 
 Kind = Literal["checkpoint", "torch", "onnx", "openvino", "tensorrt", "tensorrt-rtx"]
@@ -28,7 +30,7 @@ class Artifact(Config):
     image_size: int
     """Side of the square network input, pixels."""
     label_space_sha256: str
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     attested: bool = True
     """False where the artifact could not be built or run here; `note` says why."""
     note: str = ""

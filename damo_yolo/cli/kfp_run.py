@@ -109,8 +109,6 @@ def run_here(pipeline: "BaseComponent", arguments: dict[str, Any], *, cache: boo
     """Run every step in a process of its own on this machine, with one Ray head for all."""
     from kfp import local
 
-    from damo_yolo.compute.ray_cluster import local_head
-
     declared = pipeline.component_spec.inputs or {}
     if WORKSPACE in declared:
         given = arguments.get(WORKSPACE) or declared[WORKSPACE].default or "runs"
@@ -128,7 +126,7 @@ def run_here(pipeline: "BaseComponent", arguments: dict[str, Any], *, cache: boo
     )
     started = time.monotonic()
     screen = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    with local_head(), _stdout_to(StepLog(root / "kfp-run.log", screen)) as log:
+    with _ray_head(), _stdout_to(StepLog(root / "kfp-run.log", screen)) as log:
         try:
             task = pipeline(**arguments)
         except RuntimeError as error:  # how KFP's local runner says that a step failed
@@ -203,29 +201,43 @@ def _import_file(file: Path) -> ModuleType:
 
 
 def _typed(name: str, value: Any, *, raw: str, kind: str) -> Any:
-    if kind == "STRING":
+    if kind == "String":
         return raw
-    accepted = {
-        "NUMBER_INTEGER": isinstance(value, int) and not isinstance(value, bool),
-        "NUMBER_DOUBLE": isinstance(value, int | float) and not isinstance(value, bool),
-        "BOOLEAN": isinstance(value, bool),
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = {
+        "Integer": (is_number and value == int(value), "a whole number"),
+        "Float": (is_number, "a number"),
+        "Boolean": (isinstance(value, bool), "true or false"),
     }
-    names = {
-        "NUMBER_INTEGER": "a whole number",
-        "NUMBER_DOUBLE": "a number",
-        "BOOLEAN": "true or false",
-    }
-    if not accepted.get(kind, True):
+    accepted, form = fits.get(kind, (True, ""))
+    if not accepted:
         raise ConfigError(
-            f"the parameter {name!r} is {names[kind]}, not {raw!r}",
-            fix=f"write {name}=<{names[kind]}>",
+            f"the parameter {name!r} is {form}, not {raw!r}", fix=f"write {name}=<{form}>"
         )
-    return float(value) if kind == "NUMBER_DOUBLE" else value
+    return float(value) if kind == "Float" else value
 
 
 def _print_parameters(pipeline: "BaseComponent") -> None:
     for name, parameter in (pipeline.component_spec.inputs or {}).items():
         console.print(f"{name} = {parameter.default!r}", markup=False)
+
+
+@contextlib.contextmanager
+def _ray_head() -> Iterator[None]:
+    """Start one Ray head for all steps and hand its address to them."""
+    from damo_yolo.compute.ray_cluster import connect
+
+    if os.environ.get("RAY_ADDRESS"):
+        yield
+        return
+    with connect():
+        import ray
+
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+        try:
+            yield
+        finally:
+            del os.environ["RAY_ADDRESS"]
 
 
 @contextlib.contextmanager

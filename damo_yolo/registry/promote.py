@@ -8,7 +8,7 @@ from pydantic import Field
 from damo_yolo.artifacts import Artifact
 from damo_yolo.config import Config
 from damo_yolo.errors import GateError
-from damo_yolo.registry.register import CHAMPION, PREVIOUS
+from damo_yolo.registry.register import CHAMPION, PREVIOUS, version_at
 
 
 class GateConfig(Config):
@@ -45,6 +45,16 @@ class Promotion(Config):
     champion: int | None
     previous: int | None
     gates: tuple[Gate, ...]
+
+    def to_markdown(self) -> str:
+        """Return the verdict and the gates as a table."""
+        verdict = "is champion" if self.promoted else "stays challenger"
+        rows = [
+            f"| {g.name} | {g.status} | {_figure(g.value)} | {_figure(g.limit)} |"
+            for g in self.gates
+        ]
+        head = ["| gate | status | value | limit |", "|---|---|---|---|"]
+        return "\n".join([f"**{self.name}** version {self.version} {verdict}", "", *head, *rows])
 
 
 def check_gates(
@@ -132,22 +142,14 @@ def roll_back(name: str, *, tracking_uri: str) -> Promotion:
     )
 
 
-def version_at(client: Any, name: str, alias: str) -> int | None:
-    """Return the version that an alias names, None when the model or the alias is not there."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return int(client.get_model_version_by_alias(name, alias).version)
-    except MlflowException as error:
-        if error.error_code in {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}:
-            return None
-        raise
-
-
 def _client(tracking_uri: str) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _at_least(name: str, value: float, limit: float) -> Gate:

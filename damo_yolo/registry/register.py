@@ -81,7 +81,7 @@ def register_version(
     return RegisteredVersion(
         name=name,
         version=int(known.version),
-        run_id=known.run_id or "",
+        run_id=known.run_id or run_id,
         alias=CHALLENGER,
         passport_sha256=passport,
         tracking_uri=tracking_uri,
@@ -110,6 +110,54 @@ def passport_of(artifacts: Sequence[Artifact], lineage: Lineage) -> str:
     return hashlib.sha256(json.dumps(chain, sort_keys=True).encode("utf-8")).hexdigest()
 
 
+def version_at(client: Any, name: str, alias: str) -> int | None:
+    """Return the version that an alias names, None when the model or the alias is not there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return int(client.get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code in {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}:
+            return None
+        raise
+
+
+def lineage_of(name: str, version: int, *, tracking_uri: str) -> Lineage:
+    """Return where a registered version came from, read back from its tags."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    tags = client.get_model_version(name, str(version)).tags
+    values = {key: tags[key] for key in Lineage.model_fields if key in tags}
+    return Lineage.from_mapping(values, source=f"{name} version {version}")
+
+
+def champion_lineage(name: str, *, tracking_uri: str) -> tuple[int, Lineage] | None:
+    """Return the reigning champion's version and lineage, None when there is none."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    version = version_at(client, name, CHAMPION)
+    if version is None:
+        return None
+    return version, lineage_of(name, version, tracking_uri=tracking_uri)
+
+
+def download_served(name: str, version: int, *, tracking_uri: str, folder: Path) -> str:
+    """Download a version and return the path of the artifact that it serves."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+    served = client.get_model_version(name, str(version)).tags["serves_file"]
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_registry_uri(tracking_uri)
+    root = Path(
+        mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=str(folder))
+    )
+    return str(next(root.rglob(served)))
+
+
 def _find_version(client: Any, name: str, passport: str) -> Any | None:
     for version in client.search_model_versions(f"name='{name}'"):
         if version.tags.get("passport_sha256") == passport:
@@ -128,9 +176,10 @@ def _make_version(
     import mlflow
 
     serving = choose_serving(artifacts)
-    with mlflow.start_run(run_id=run_id or None, run_name=None if run_id else name) as run:
-        _log_lineage(lineage)
-        mlflow.log_dict([a.model_dump(mode="json") for a in artifacts], "artifacts.json")
+    with mlflow.start_run(run_id=run_id or None, run_name=None if run_id else name):
+        mlflow.log_metrics({"registered_ap": lineage.ap, "registered_ap50": lineage.ap50})
+        listed = {"artifacts": [artifact.model_dump(mode="json") for artifact in artifacts]}
+        mlflow.log_dict(listed, "artifacts.json")
         info = mlflow.pyfunc.log_model(
             name="detector",
             python_model=str(SERVING_MODEL),
@@ -138,21 +187,7 @@ def _make_version(
             model_config={"serves": Path(serving.uri).name},
             pip_requirements=["damo-yolo-pipeline"],
         )
-        version = mlflow.register_model(info.model_uri, name, tags=dict(tags))
-    version.run_id = version.run_id or run.info.run_id
-    return version
-
-
-def _log_lineage(lineage: Lineage) -> None:
-    import mlflow
-    from mlflow.data.dataset_source_registry import resolve_dataset_source
-    from mlflow.data.meta_dataset import MetaDataset
-
-    source = resolve_dataset_source(lineage.manifest_uri)
-    # MLflow keeps 36 characters of a digest; the tag of the version holds all 64.
-    dataset = MetaDataset(source, name="shards", digest=lineage.manifest_sha256[:36])
-    mlflow.log_input(dataset, context="training")
-    mlflow.log_metrics({"registered_ap": lineage.ap, "registered_ap50": lineage.ap50})
+        return mlflow.register_model(info.model_uri, name, tags=dict(tags))
 
 
 def _tags(
@@ -160,6 +195,7 @@ def _tags(
 ) -> Mapping[str, str]:
     tags = {key: str(value) for key, value in lineage.model_dump().items()}
     tags |= {"passport_sha256": passport, "serves": f"{serving.kind} {serving.precision}"}
+    tags |= {"serves_file": Path(serving.uri).name}
     tags |= {"model": serving.model, "image_size": str(serving.image_size)}
     for artifact in artifacts:
         status = artifact.sha256 if artifact.attested else f"not attested: {artifact.note}"

@@ -4,28 +4,26 @@ It is read by MLflow only; nothing in this project imports it, which is why the 
 """
 
 from pathlib import Path
-from typing import Any
 
 import mlflow
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel
+
+SHOWN_SCORE = 0.3
 
 
-class DetectorModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
+class DetectorModel(PythonModel):
     """Images in, named boxes out: a path, bytes, an RGB array, or a list or table of them."""
 
-    def load_context(self, context: PythonModelContext) -> None:
+    # MLflow would read type hints as a strict schema of the input, so there are none here.
+
+    def load_context(self, context) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         """Open the artifact that the version ships."""
         from damo_yolo.inference.predictor import Predictor
 
         served = Path(context.artifacts["export"]) / context.model_config["serves"]
-        self.predictor = Predictor.open(str(served))
+        self.predictor = Predictor.open(str(served), score_threshold=0.05)
 
-    def predict(
-        self,
-        context: PythonModelContext,  # noqa: ARG002 - MLflow calls by keyword
-        model_input: Any,
-        params: dict[str, Any] | None = None,
-    ) -> Any:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
         """Detect objects.
 
         Args:
@@ -35,18 +33,17 @@ class DetectorModel(PythonModel):  # type: ignore[misc]  # mlflow is untyped
             params: `score_threshold` in 0..1, default 0.3.
 
         Returns:
-            A list of {label, score, x1, y1, x2, y2} in pixels of the image; a list of such lists
-            for several images.
+            A list of {name, class_id, score, box} with the box as x1, y1, x2, y2 in pixels of the
+            image; a list of such lists for several images.
         """
-        threshold = float((params or {}).get("score_threshold", 0.3))
-        images = model_input["image"].tolist() if hasattr(model_input, "columns") else model_input
-        if isinstance(images, list):
-            return [self._one(image, threshold) for image in images]
-        return self._one(images, threshold)
-
-    def _one(self, image: Any, threshold: float) -> list[dict[str, Any]]:
-        found = self.predictor.predict(image, score_threshold=threshold)
-        return [item.as_dict() for item in found]
+        threshold = float((params or {}).get("score_threshold", SHOWN_SCORE))
+        many = model_input["image"].tolist() if hasattr(model_input, "columns") else model_input
+        images = many if isinstance(many, list) else [many]
+        found = [
+            [item.to_json() for item in objects if item.score >= threshold]
+            for objects in self.predictor.predict(images)
+        ]
+        return found if isinstance(many, list) else found[0]
 
 
 mlflow.models.set_model(DetectorModel())

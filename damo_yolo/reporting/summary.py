@@ -1,5 +1,7 @@
 """The figures of a run in one small JSON: the terminal table and the HTML page both read it."""
 
+from pydantic import Field
+
 from damo_yolo.config import Config
 
 
@@ -23,7 +25,7 @@ class ModelRow(Config):
     """`teacher damo-yolo-nm`, `openvino int8`."""
     ap: float | None
     ap50: float | None
-    ap_by_source: dict[str, float] = {}
+    ap_by_source: dict[str, float] = Field(default_factory=dict)
     """AP on each dataset's own validation split, over the classes it annotates."""
     latency_ms: float | None = None
     """Median at batch 1 on this machine."""

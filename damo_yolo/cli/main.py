@@ -1,0 +1,56 @@
+"""`damo-yolo <verb>`: one command per stage, and a few that look at things."""
+
+import typer
+
+from damo_yolo.cli.balance import balance
+from damo_yolo.cli.check import check
+from damo_yolo.cli.console import run_app
+from damo_yolo.cli.convert import convert
+from damo_yolo.cli.evaluate import evaluate
+from damo_yolo.cli.export import export
+from damo_yolo.cli.merge import merge
+from damo_yolo.cli.models import models
+from damo_yolo.cli.predict import predict
+from damo_yolo.cli.promote import promote
+from damo_yolo.cli.recipe import recipe
+from damo_yolo.cli.register import register
+from damo_yolo.cli.sample import sample
+from damo_yolo.cli.shard import shard
+from damo_yolo.cli.train import train
+
+VERBS = (
+    sample,
+    check,
+    merge,
+    balance,
+    shard,
+    train,
+    evaluate,
+    export,
+    register,
+    promote,
+    predict,
+    models,
+    convert,
+    recipe,
+)
+
+app = typer.Typer(
+    name="damo-yolo",
+    help="From several public detection datasets to one promoted real-time detector.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for verb in VERBS:
+    app.command()(verb)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_app(app)
+
+
+if __name__ == "__main__":
+    main()

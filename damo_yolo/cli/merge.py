@@ -1,0 +1,23 @@
+"""`damo-yolo merge`: many datasets, one table."""
+
+from typing import Annotated
+
+import typer
+
+from damo_yolo.cli.console import AsJson, show
+
+
+def merge(
+    catalog: Annotated[str, typer.Argument(help="Catalog file: which datasets, and where.")],
+    out: Annotated[str, typer.Option(help="Folder or s3:// prefix for the records.")],
+    as_json: AsJson = False,
+) -> None:
+    """Merge datasets into one table of records in unified class ids."""
+    from damo_yolo.stages.merge import merge_datasets
+
+    result = merge_datasets(catalog, out)
+    show(
+        result,
+        f"{result.num_images} images, {result.num_classes} classes -> {out}",
+        as_json=as_json,
+    )
