@@ -7,6 +7,7 @@ Shapes: N images.
 """
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,8 +69,8 @@ class ManifestSummary(Config):
     num_images: int
     num_boxes: int
     num_bytes: int
-    num_reencoded: int
-    """Images that were not copied verbatim: no JPEG, CMYK, or turned by an EXIF tag."""
+    num_converted: int
+    """Images that are not the source file byte for byte: no JPEG, CMYK, turned by an EXIF tag."""
     datasets: dict[str, int]
     """Images of each dataset."""
     shards: tuple[ShardFile, ...]
@@ -205,7 +206,11 @@ def read_summary(uri: str) -> ManifestSummary:
     location = storage.join(uri, SUMMARY_FILE)
     if not storage.exists(location):
         raise DataError(f"no shards are at {uri}: {SUMMARY_FILE} is missing", fix=WRITE_AGAIN)
-    return ManifestSummary.from_yaml(storage.read_text(location), source=location)
+    try:
+        values = json.loads(storage.read_text(location))
+    except ValueError:
+        raise DataError(f"{location} is not JSON", fix=WRITE_AGAIN) from None
+    return ManifestSummary.from_mapping(values, source=location)
 
 
 WRITE_AGAIN = "write the shards again: damo-yolo shard"

@@ -24,8 +24,10 @@ from damo_yolo.shards.manifest import WRITE_AGAIN, Manifest
 
 WINDOW = 32
 """Samples that one read-ahead of a stream looks at."""
-MAX_GAP_BYTES = 1 << 18
-"""Neighbours with up to this many unwanted bytes between them are read together."""
+LOCAL_GAP_BYTES = 1 << 16
+REMOTE_GAP_BYTES = 1 << 20
+"""Neighbours with up to this many unwanted bytes between them are read together: about what a
+request of its own costs."""
 MAX_RANGE_BYTES = 1 << 24
 MAX_OPEN_FILES = 64
 
@@ -84,16 +86,19 @@ class ShardReader:
     Args:
         manifest: of a folder of shards.
         verify: recompute the SHA-256 of every sample that is read.
-        max_gap_bytes: neighbours with up to this many bytes between them are read together.
+        max_gap_bytes: neighbours with up to this many bytes between them are read together; None:
+            `default_gap_bytes` of the location.
     """
 
     def __init__(
-        self, manifest: Manifest, *, verify: bool = False, max_gap_bytes: int = MAX_GAP_BYTES
+        self, manifest: Manifest, *, verify: bool = False, max_gap_bytes: int | None = None
     ) -> None:
         self.manifest = manifest
         self.count = ReadCount()
         self._sha256s: Any = manifest.sha256s() if verify else None
-        self._max_gap_bytes = max_gap_bytes
+        self._max_gap_bytes = (
+            default_gap_bytes(manifest.uri) if max_gap_bytes is None else max_gap_bytes
+        )
         self._files: OrderedDict[int, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -212,6 +217,11 @@ class ShardReader:
                 f"image '{key}' in {uri} is not what was written: its SHA-256 differs",
                 fix=WRITE_AGAIN,
             )
+
+
+def default_gap_bytes(uri: str) -> int:
+    """Return how many unwanted bytes cost about as much as one more read at the location."""
+    return REMOTE_GAP_BYTES if storage.is_remote(uri) else LOCAL_GAP_BYTES
 
 
 def parse_sample(row: int, image: bytes, text: bytes) -> RawSample:
