@@ -1,0 +1,1 @@
+"""Which object each anchor point is trained to detect."""
