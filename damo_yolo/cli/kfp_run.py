@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 
 from damo_yolo.cli.console import console, run_app
-from damo_yolo.cli.step_log import StepFailed, StepLog
+from damo_yolo.cli.step_log import LOG_FORMAT, StepFailed, StepLog
 from damo_yolo.config import parse_override
 from damo_yolo.errors import ConfigError, DamoYoloError
 
@@ -242,8 +243,15 @@ def _ray_head() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stdout_to(log: StepLog) -> Iterator[StepLog]:
-    with log, contextlib.redirect_stdout(log):
-        yield log
+    root = logging.getLogger()
+    handlers, handler = root.handlers[:], logging.StreamHandler(log)
+    handler.setFormatter(logging.Formatter(LOG_FORMAT, datefmt="%H:%M:%S"))
+    root.handlers[:] = [handler]
+    try:
+        with log, contextlib.redirect_stdout(log):
+            yield log
+    finally:
+        root.handlers[:] = handlers
 
 
 def _explain(log: StepLog, error: RuntimeError) -> DamoYoloError:

@@ -11,10 +11,12 @@ from typing import Self
 from rich.console import Console
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-RUNNER_LINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} - (?P<level>[A-Z]+) - (?P<text>.*)$")
+LOG_FORMAT = "%(asctime)s - %(levelname)s - %(message)s"
+"""Of KFP's local runner; lines logged between two steps are given it too."""
+RUNNER_LINE = re.compile(r"^\d\d:\d\d:\d\d(\.\d{3})? - (?P<level>[A-Z]+) - (?P<text>.*)$")
 STARTED = re.compile(r"^Executing task '(?P<name>[^']+)'")
 ENDED = re.compile(r"^Task '(?P<name>[^']+)' finished with status (?P<status>\w+)")
-REUSED = re.compile(r"^Task '(?P<name>[^']+)' cache hit")
+REUSED = re.compile(r"^Task '?(?P<name>[^' ]+)'? cache hit")
 ERROR = re.compile(r"^\s*damo_yolo\.errors\.\w+: (?P<problem>.*)$")
 FIX = re.compile(r"^\s*fix: (?P<fix>.*)$")
 NOISE = re.compile(
