@@ -1,0 +1,1 @@
+"""Where work runs: Ray on this machine or an existing cluster."""

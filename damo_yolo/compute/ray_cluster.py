@@ -1,0 +1,78 @@
+"""Ray, connected: to the cluster of RAY_ADDRESS, or to one started on this machine.
+
+Ray reads most of its settings when it is imported or started, so they are put into the environment
+first; a value the user has set stays.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from damo_yolo.errors import TrainingError
+
+LOCAL_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing leaves this machine
+    "RAY_AUTH_MODE": "disabled",  # a local cluster listens on the loopback only
+    "RAY_enable_metrics_collection": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # two workers importing torch on a busy box
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin starve the other worker
+}
+"""Settings of a cluster on this machine; most cut start-up time."""
+
+OBJECT_STORE_BYTES = 200 << 20
+"""Shared memory of a local cluster: training passes files, not objects."""
+
+
+@contextmanager
+def connect(*, num_cpus: int | None = None) -> Iterator[None]:
+    """Connect to Ray for the length of the block, and stop only what this call started.
+
+    An existing connection of the process is used as it is. With RAY_ADDRESS set, the block attaches
+    to that cluster and leaves it running; otherwise a local cluster lives as long as the block.
+
+    Args:
+        num_cpus: logical CPUs of a local cluster, at least; None: those of the machine.
+
+    Raises:
+        TrainingError: the cluster of RAY_ADDRESS does not answer.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        for name, value in LOCAL_SETTINGS.items():
+            os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    if address:
+        _attach(address)
+    else:
+        ray.init(
+            num_cpus=max(num_cpus or 1, os.cpu_count() or 1),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()  # detaches from a cluster that is not ours
+
+
+def _attach(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"the Ray cluster at RAY_ADDRESS={address} does not answer: {error}",
+            fix="start it, correct RAY_ADDRESS, or unset it to run on this machine",
+        ) from None

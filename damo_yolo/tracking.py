@@ -1,0 +1,200 @@
+"""MLflow run of a training: parameters, metrics, files, and the data it saw.
+
+Only the stage's own process talks to MLflow; workers write `metrics.jsonl` and nothing else. A run
+is found again by its key, and points already logged are not logged twice, so a repeated stage adds
+to the run of the first attempt. The only module besides `registry` that imports mlflow.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from damo_yolo.errors import DamoYoloError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_KEY_TAG = "damo_yolo.run_key"
+LAST_STEP_TAG = "damo_yolo.last_step"
+BATCH_SIZE = 900
+"""Metrics in one request; MLflow refuses more than 1000."""
+MAX_PARAM_LENGTH = 6000
+DIGEST_LENGTH = 36
+"""Characters that MLflow keeps of a digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What identifies a run before it starts."""
+
+    key: str
+    """Same key, same run: a retry continues it."""
+    name: str
+    experiment: str = "damo-yolo"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Nested mappings become dotted names."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    data_uri: str = ""
+    """Manifest of the training data."""
+    data_sha256: str = ""
+
+
+class TrackedRun:
+    """An open run; without a tracking location every call does nothing."""
+
+    def __init__(self, client: "MlflowClient | None" = None, run_id: str = "") -> None:
+        """Hold the client and the run's id; both empty when nothing is tracked."""
+        self._client = client
+        self.run_id = run_id
+        self._last_step = self._read_last_step()
+
+    def log_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Log the numbers of records that carry a `step` beyond those already logged.
+
+        Args:
+            records: in order of `step`; text, booleans and nested values are left out.
+        """
+        if self._client is None:
+            return
+        from mlflow.entities import Metric
+
+        fresh = [record for record in records if record["step"] > self._last_step]
+        if not fresh:
+            return
+        metrics = [
+            Metric(name, float(value), int(record.get("time", 0) * 1000), int(record["step"]))
+            for record in fresh
+            for name, value in record.items()
+            if name not in {"step", "time"} and type(value) in {int, float}
+        ]
+        for start in range(0, len(metrics), BATCH_SIZE):
+            self._client.log_batch(self.run_id, metrics=metrics[start : start + BATCH_SIZE])
+        self._last_step = int(fresh[-1]["step"])
+        self._client.set_tag(self.run_id, LAST_STEP_TAG, str(self._last_step))
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        for name, value in tags.items():
+            if self._client is not None:
+                self._client.set_tag(self.run_id, name, value)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Keep a small text file with the run."""
+        if self._client is not None:
+            self._client.log_text(self.run_id, text, name)
+
+    def _read_last_step(self) -> int:
+        if self._client is None:
+            return -1
+        return int(self._client.get_run(self.run_id).data.tags.get(LAST_STEP_TAG, -1))
+
+
+@contextmanager
+def track(info: RunInfo, tracking_uri: str) -> Iterator[TrackedRun]:
+    """Open the run of a training, or continue it; it ends as FINISHED or FAILED with the block.
+
+    Args:
+        info: key, name, parameters and data of the run.
+        tracking_uri: MLflow server or `sqlite:///path/mlflow.db`, made when absent; "" tracks
+            nothing.
+
+    Raises:
+        DamoYoloError: MLflow refuses or does not answer.
+    """
+    if not tracking_uri:
+        yield TrackedRun()
+        return
+    client = _open_client(tracking_uri)
+    run = TrackedRun(client, _find_or_create(client, info))
+    try:
+        yield run
+    except BaseException:
+        client.set_terminated(run.run_id, status="FAILED")
+        raise
+    client.set_terminated(run.run_id, status="FINISHED")
+
+
+def default_tracking_uri(workspace: str) -> str:
+    """Return the SQLite location of a workspace folder on this machine."""
+    return f"sqlite:///{workspace.rstrip('/')}/mlflow.db"
+
+
+def _open_client(tracking_uri: str) -> "MlflowClient":
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    for name in ("alembic", "mlflow.store.db.utils"):  # a fresh database tells every migration
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = MlflowClient(tracking_uri=tracking_uri)
+        client.search_experiments(max_results=1)  # migrates a fresh database, here and only here
+    except (MlflowException, OSError) as error:
+        raise DamoYoloError(
+            f"MLflow at {tracking_uri} does not answer: {error}",
+            fix="correct the tracking location, or leave it empty to track nothing",
+        ) from None
+    return client
+
+
+def _find_or_create(client: "MlflowClient", info: RunInfo) -> str:
+    experiment_id = _experiment_id(client, info.experiment)
+    runs = client.search_runs(
+        [experiment_id], f"tags.`{RUN_KEY_TAG}` = '{info.key}'", max_results=1
+    )
+    if runs:
+        client.update_run(runs[0].info.run_id, status="RUNNING")
+        return str(runs[0].info.run_id)
+    tags = {RUN_KEY_TAG: info.key, **info.tags}
+    run_id = str(client.create_run(experiment_id, run_name=info.name, tags=tags).info.run_id)
+    _log_params(client, run_id, info.params)
+    if info.data_uri:
+        _log_data(client, run_id, info)
+    return run_id
+
+
+def _experiment_id(client: "MlflowClient", name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id) if found else str(client.create_experiment(name))
+
+
+def _log_params(client: "MlflowClient", run_id: str, params: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    flat = flatten(params)
+    listed = [Param(name, str(value)[:MAX_PARAM_LENGTH]) for name, value in flat.items()]
+    for start in range(0, len(listed), 100):
+        client.log_batch(run_id, params=listed[start : start + 100])
+
+
+def _log_data(client: "MlflowClient", run_id: str, info: RunInfo) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name="shards",
+        digest=info.data_sha256[:DIGEST_LENGTH],
+        source_type="s3" if info.data_uri.startswith("s3://") else "local",
+        source=json.dumps({"uri": info.data_uri}),
+    )
+    context = InputTag("mlflow.data.context", "training")
+    client.log_inputs(run_id, [DatasetInput(dataset, [context])])
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into dotted names.
+
+    >>> flatten({"optimizer": {"kind": "sgd"}, "seed": 0})
+    {'optimizer.kind': 'sgd', 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
