@@ -1,3 +1,6 @@
+import os
+import sys
+
 import pytest
 
 from damo_yolo.compute import ray_cluster
@@ -24,8 +27,8 @@ class _Ray:
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, ray: _Ray, *, address: str = "") -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", ray)
-    monkeypatch.setattr(ray_cluster.os, "environ", {"RAY_ADDRESS": address} if address else {})
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": address} if address else {})
 
 
 def test_a_local_cluster_is_started_quietly_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +36,7 @@ def test_a_local_cluster_is_started_quietly_and_stopped(monkeypatch: pytest.Monk
     _install(monkeypatch, ray)
 
     with ray_cluster.connect(num_cpus=64):
-        assert ray_cluster.os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
     assert [name for name, _ in ray.calls] == ["init", "shutdown"]
     assert ray.calls[0][1]["num_cpus"] == 64
@@ -42,10 +45,10 @@ def test_a_local_cluster_is_started_quietly_and_stopped(monkeypatch: pytest.Monk
 
 def test_a_setting_of_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     _install(monkeypatch, _Ray())
-    ray_cluster.os.environ["RAY_USAGE_STATS_ENABLED"] = "1"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "1"
 
     with ray_cluster.connect():
-        assert ray_cluster.os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
 
 
 def test_a_cluster_of_somebody_else_is_attached_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +56,7 @@ def test_a_cluster_of_somebody_else_is_attached_to(monkeypatch: pytest.MonkeyPat
     _install(monkeypatch, ray, address="head:6379")
 
     with ray_cluster.connect():
-        assert "RAY_AUTH_MODE" not in ray_cluster.os.environ, "its own rules hold there"
+        assert "RAY_AUTH_MODE" not in os.environ, "its own rules hold there"
 
     assert ray.calls[0][1]["address"] == "head:6379"
 
