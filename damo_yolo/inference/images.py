@@ -27,11 +27,7 @@ def read_image(source: ImageSource) -> NDArray[np.uint8]:
     name = "the image" if isinstance(source, bytes) else str(source)
     data = source if isinstance(source, bytes) else storage.read_bytes(str(source))
     if simplejpeg.is_jpeg(data):
-        try:
-            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB")
-        except ValueError as error:
-            raise _broken(name, str(error)) from None
-        return pixels
+        return _decode_jpeg(data, name)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     blue_first = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if blue_first is None:
@@ -43,6 +39,16 @@ def to_network_input(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Return (3, size, size): stretched as in training and evaluation, RGB 0..255."""
     resized = resize_image(image, width=size, height=size)
     return np.ascontiguousarray(resized.transpose(2, 0, 1))
+
+
+def _decode_jpeg(data: bytes, name: str) -> NDArray[np.uint8]:
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB")
+    except ValueError as error:
+        if "extraneous bytes" not in str(error):
+            raise _broken(name, str(error)) from None
+        pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False)  # cameras do that
+    return pixels
 
 
 def _checked(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,0 +1,166 @@
+"""ONNX -> OpenVINO IR, in FP16 and quantised to INT8.
+
+An IR is two files: the graph `.xml` and the weights `.bin` beside it. FP16 halves the weights on
+disk; INT8 also computes in integers. The IR carries its `DetectorInfo` in rt_info.
+"""
+
+import contextlib
+import io
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from damo_yolo import storage
+from damo_yolo.config import Config
+from damo_yolo.inference.backends import INPUT_NAME
+from damo_yolo.inference.info import METADATA_KEY, DetectorInfo
+from damo_yolo.inference.openvino_runtime import import_openvino
+
+
+class QuantizeConfig(Config):
+    """How a detector becomes INT8 after its training."""
+
+    num_images: int = Field(default=300, ge=1)
+    """Training images that the ranges of activations are measured on."""
+    preset: Literal["performance", "mixed"] = "mixed"
+    """`mixed` gives activations a zero point: SiLU's are not symmetric. `performance` does not."""
+    exact_bias_correction: bool = False
+    """True: correct biases layer by layer on images; better, and many times slower."""
+    keep_head: bool = True
+    """Leave the head's projections and the decoding of boxes in floating point."""
+    keep_first: bool = True
+    """Leave the first convolution in floating point: it sees the pixels."""
+
+
+def export_openvino(onnx_path: Path, info: DetectorInfo, path: Path) -> DetectorInfo:
+    """Write an ONNX file of this project as IR with FP16 weights.
+
+    Args:
+        onnx_path: from `export_onnx`.
+        info: of that file.
+        path: the `.xml` to write; the `.bin` comes beside it.
+
+    Returns:
+        `info` with the precision of the IR.
+    """
+    return _save(_convert(onnx_path), info.with_precision("fp16"), path)
+
+
+def export_openvino_int8(
+    onnx_path: Path,
+    info: DetectorInfo,
+    path: Path,
+    images: Sequence[NDArray[np.uint8]],
+    config: QuantizeConfig | None = None,
+) -> DetectorInfo:
+    """Write an ONNX file of this project as IR quantised to INT8.
+
+    Args:
+        onnx_path: from `export_onnx`.
+        info: of that file.
+        path: the `.xml` to write; the `.bin` comes beside it.
+        images: (3, S, S) RGB 0..255 each, as in training: the ranges are measured on them.
+        config: how to quantise.
+
+    Returns:
+        `info` with the precision of the IR.
+    """
+    config = config or QuantizeConfig()
+    with _quietly():
+        import_openvino()  # before NNCF: switches the messages home off for both
+        import nncf
+
+        nncf.set_log_level(logging.ERROR)
+        model = _convert(onnx_path)
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(list(images), _as_input),
+            preset=nncf.QuantizationPreset(config.preset),
+            subset_size=len(images),
+            fast_bias_correction=not config.exact_bias_correction,
+            ignored_scope=nncf.IgnoredScope(names=_kept_names(model, config)),
+        )
+    return _save(quantised, info.with_precision("int8"), path)
+
+
+def _as_input(image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    return {INPUT_NAME: image[np.newaxis].astype(np.float32)}
+
+
+def _kept_names(model: Any, config: QuantizeConfig) -> list[str]:
+    """Return the names of the operations that stay in floating point."""
+    kept: set[str] = set()
+    if config.keep_first:
+        readers = model.input(0).get_target_inputs()
+        kept |= {reader.get_node().get_friendly_name() for reader in readers}
+    if config.keep_head:
+        for output in model.outputs:
+            kept |= _names_back_to_head(output.get_node())
+    return sorted(kept)
+
+
+def _names_back_to_head(result: Any) -> set[str]:
+    """Return the operations between the neck and a result, the head's convolutions included.
+
+    Going back from a result, a convolution is the head's when its weights bear the head's name.
+    Decoding holds a convolution too, whose weights are a constant of the decoder.
+    """
+    names: set[str] = set()
+    waiting = [result]
+    while waiting:
+        node = waiting.pop()
+        name = node.get_friendly_name()
+        if name in names or node.get_type_name() in {"Constant", "Parameter"}:
+            continue
+        names.add(name)
+        if not _is_head_projection(node):
+            waiting += [node.input_value(i).get_node() for i in range(node.get_input_size())]
+    return {name for name in names if name}
+
+
+def _is_head_projection(node: Any) -> bool:
+    if node.get_type_name() != "Convolution":
+        return False
+    return ".head.gfl_" in node.input_value(1).get_node().get_friendly_name()
+
+
+def _convert(onnx_path: Path) -> Any:
+    return import_openvino().convert_model(onnx_path)
+
+
+def _save(model: Any, info: DetectorInfo, path: Path) -> DetectorInfo:
+    openvino = import_openvino()
+    for name in ("conversion_parameters", "framework", "nncf"):  # they speak of this run
+        if model.has_rt_info(name):
+            model.set_rt_info("", name)
+    _rename_numbered(model)
+    model.set_rt_info(info.model_dump_json(), METADATA_KEY)
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "model.xml"
+        openvino.save_model(model, draft, compress_to_fp16=True)
+        for part in (".bin", ".xml"):  # the graph last: with it the IR is whole
+            with storage.atomic_path(path.with_suffix(part)) as target:
+                shutil.copyfile(draft.with_suffix(part), target)
+    return info
+
+
+def _rename_numbered(model: Any) -> None:
+    """Number nameless operations by their place: the number OpenVINO gives counts the process."""
+    for place, node in enumerate(model.get_ordered_ops()):
+        kind, _, number = node.get_friendly_name().rpartition("_")
+        if kind[:1].isupper() and number.isdigit():  # the exporter's own names are lower case
+            node.set_friendly_name(f"{kind}_{place}")
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Hold back progress bars, which NNCF draws on standard output."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
