@@ -134,7 +134,9 @@ def object_probabilities(
 
 def scale_splits(image: Image, config: BoxLevelConfig) -> NDArray[np.float64]:
     """Return the three areas, px^2, for this picture's shorter side."""
-    return np.asarray(config.scale_splits, np.float64) * min(image.shape[:2]) / REFERENCE_SIDE
+    factor = min(image.shape[:2]) / REFERENCE_SIDE
+    splits: NDArray[np.float64] = np.array(config.scale_splits, np.float64) * factor
+    return splits
 
 
 def spreads(areas: NDArray[np.float32], splits: NDArray[np.float64]) -> NDArray[np.float64]:

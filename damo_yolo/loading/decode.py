@@ -21,8 +21,6 @@ from damo_yolo.shards.manifest import WRITE_AGAIN, Manifest
 from damo_yolo.shards.read import RawSample
 
 DATASETS_FILE = "datasets.json"
-HARMLESS = "extraneous bytes"
-"""A warning of the JPEG decoder that cameras of well-known datasets give rise to."""
 
 Decode = Callable[[RawSample], Sample]
 
@@ -85,9 +83,7 @@ class SampleDecoder:
         try:
             image = decode_jpeg(raw.image, colorspace="RGB")
         except ValueError as error:
-            if HARMLESS not in str(error):
-                raise self._broken(raw, str(error)) from None
-            image = decode_jpeg(raw.image, colorspace="RGB", strict=False)
+            raise self._broken(raw, str(error)) from None
         if image.shape[:2] != (raw.height, raw.width):
             size = f"{image.shape[1]}x{image.shape[0]}"
             raise self._broken(raw, f"it is {size}, its record says {raw.width}x{raw.height}")
@@ -97,7 +93,7 @@ class SampleDecoder:
         shard = self.manifest.shard_uris[int(self.manifest.shard[raw.row])]
         return DataError(
             f"image '{raw.key}' in {shard} cannot be used: {reason}",
-            fix=f"run damo-yolo check on its dataset, then {WRITE_AGAIN}",
+            fix=WRITE_AGAIN,
         )
 
     def _known(self, raw: RawSample) -> NDArray[np.bool_]:

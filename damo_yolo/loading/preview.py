@@ -1,0 +1,78 @@
+"""A batch as one picture: what the network is about to see, with its boxes.
+
+Shapes: B images, H, W pixels of each.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+
+from damo_yolo.augment.geometry import Image
+from damo_yolo.samples import Batch
+
+MAX_CELL_PX = 320
+GAP_PX = 4
+GOLDEN_ANGLE_DEG = 137.508
+"""Steps of the hue from class to class: neighbours in the label space look different."""
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_batch(
+    batch: Batch, class_names: Sequence[str], *, max_images: int = 16, columns: int | None = None
+) -> Image:
+    """Return an RGB grid of the first images of a batch, their boxes named.
+
+    Args:
+        batch: images and objects.
+        class_names: of the label space, in its order.
+        max_images: how many images to show.
+        columns: images side by side; None: about as many as rows.
+    """
+    cells = [draw_image(batch, row, class_names) for row in range(min(len(batch.keys), max_images))]
+    columns = columns or math.ceil(math.sqrt(len(cells)))
+    height, width = cells[0].shape[:2]
+    rows = math.ceil(len(cells) / columns)
+    grid = np.full(
+        (rows * (height + GAP_PX) - GAP_PX, columns * (width + GAP_PX) - GAP_PX, 3), 255, np.uint8
+    )
+    for place, cell in enumerate(cells):
+        top = place // columns * (height + GAP_PX)
+        left = place % columns * (width + GAP_PX)
+        grid[top : top + height, left : left + width] = cell
+    return grid
+
+
+def draw_image(batch: Batch, row: int, class_names: Sequence[str]) -> Image:
+    """Return one image of the batch, its longer side at most `MAX_CELL_PX`, with named boxes."""
+    image = np.ascontiguousarray(batch.images[row].permute(1, 2, 0).numpy())
+    factor = min(MAX_CELL_PX / max(image.shape[:2]), 1.0)
+    if factor < 1:
+        image = cast(
+            "Image", cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        )
+    valid = batch.gt_valid[row]
+    boxes = (batch.gt_boxes[row][valid] * factor).round().int().tolist()
+    for (x1, y1, x2, y2), label in zip(boxes, batch.gt_labels[row][valid].tolist(), strict=True):
+        color = class_color(label)
+        cv2.rectangle(image, (x1, y1), (x2, y2), color, 1)
+        _write(image, class_names[label], (x1, y1), color)
+    return image
+
+
+def class_color(label: int) -> tuple[int, int, int]:
+    """Return a bright RGB colour for a class id."""
+    hue = label * GOLDEN_ANGLE_DEG % 360 / 2  # OpenCV counts hues to 180
+    pixel = cv2.cvtColor(np.array([[[hue, 200, 255]]], np.uint8), cv2.COLOR_HSV2RGB)
+    red, green, blue = pixel[0, 0].tolist()
+    return red, green, blue
+
+
+def _write(image: Image, text: str, corner: tuple[int, int], color: tuple[int, int, int]) -> None:
+    (width, height), _ = cv2.getTextSize(text, FONT, 0.35, 1)
+    left = max(min(corner[0], image.shape[1] - width), 0)
+    bottom = max(corner[1] - 2, height)
+    cv2.rectangle(image, (left, bottom - height - 1), (left + width, bottom + 2), color, -1)
+    cv2.putText(image, text, (left, bottom), FONT, 0.35, (0, 0, 0), 1, cv2.LINE_AA)
