@@ -25,9 +25,10 @@ def write_report(
     """Write one self-contained HTML page and the summary behind the final table."""
     from pathlib import Path
 
-    from damo_yolo.stages.report import ReportInputs, write_report
+    from damo_yolo.reporting.gather import RunLocations
+    from damo_yolo.stages.report import write_report
 
-    inputs = ReportInputs(
+    locations = RunLocations(
         records_uri=records_uri,
         plan_uri=plan_uri,
         shards_uri=shards_uri,
@@ -41,6 +42,6 @@ def write_report(
         version_uri=version_uri,
         promotion_uri=promotion_uri,
     )
-    result = write_report(inputs, workspace)
+    result = write_report(locations, workspace)
     Path(page.path).write_bytes(result.read_page())
     return result.summary_uri

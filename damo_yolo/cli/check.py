@@ -19,7 +19,7 @@ def check(
     if not as_json:
         for kind, findings in (("error", result.errors), ("warning", result.warnings)):
             for finding in findings:
-                console.print(f"{kind}: {finding}", markup=False)
+                console.print(f"{kind}: {finding.problem}\n  fix: {finding.fix}", markup=False)
     show(
         result,
         f"{result.num_images} images checked, {len(result.errors)} errors, "

@@ -6,6 +6,7 @@ from typing import Any
 from damo_yolo import storage
 from damo_yolo.artifacts import Artifact
 from damo_yolo.registry.register import Lineage, RegisteredVersion, register_version
+from damo_yolo.stages.catalog import running_code_version
 
 
 def register_model(
