@@ -59,9 +59,9 @@ class BoxDecoder(nn.Module):
         Returns:
             (B, A, 4) boxes, xyxy in pixels, not clipped to the image.
         """
-        device_type = side_logits.device.type
-        if torch.is_autocast_enabled(device_type):
-            with torch.autocast(device_type, enabled=False):
+        kind = side_logits.device.type
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
                 return self._decode(side_logits, points, strides)
         return self._decode(side_logits, points, strides)
 

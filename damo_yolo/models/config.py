@@ -2,7 +2,7 @@
 
 import json
 from importlib import resources
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from damo_yolo.errors import ConfigError
 
 Activation = Literal["relu", "silu", "hard_swish"]
 Family = Literal["res", "csp", "mob"]
+Width = Annotated[int, Field(ge=2)]
 
 STRIDES = (8, 16, 32)
 """Pixels per cell of the three levels a backbone hands to the neck."""
@@ -22,7 +23,7 @@ BUILTIN_STRUCTURES = ("t", "s", "m", "l", "ns", "nm", "nl")
 class StructureRow(Config):
     """One row of a searched structure: blocks that share their widths."""
 
-    out_channels: int = Field(ge=2)
+    out_channels: Width
     bottleneck: int | None = Field(default=None, ge=1)
     """Width between the convolutions of a block. None, in the mob family only: output width times
     a ratio that grows with the row."""
@@ -42,7 +43,7 @@ class BackboneConfig(Config):
     family: Family
     stem: Literal["focus", "conv"]
     """`focus`: 2x2 pixels become channels, then a convolution; `conv`: stride 2."""
-    stem_channels: int = Field(ge=1)
+    stem_channels: Width
     kernel_size: Literal[3, 5, 7] = 3
     """res: unused; csp: first convolution of a block; mob: the depthwise convolution."""
     squeeze_excite: bool = False
@@ -91,7 +92,7 @@ class DetectorConfig(Config):
     """A complete detector; the defaults are what the published sizes share."""
 
     backbone: BackboneConfig
-    neck_channels: tuple[int, int, int]
+    neck_channels: tuple[Width, Width, Width]
     """Output widths at strides 8, 16 and 32."""
     neck_num_blocks: int = Field(ge=1)
     """Blocks in each of the five fusion nodes."""

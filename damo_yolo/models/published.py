@@ -3,7 +3,7 @@
 Facts only; the sizes themselves are in `zoo`.
 """
 
-from damo_yolo.config import Config
+from typing import NamedTuple
 
 # fmt: off
 PUBLISHED_CLASSES: tuple[str, ...] = (
@@ -22,7 +22,7 @@ PUBLISHED_CLASSES: tuple[str, ...] = (
 """Names of the 80 class rows, in order."""
 
 
-class PublishedAp(Config):
+class PublishedAp(NamedTuple):
     """COCO AP in percent, validation split, as the authors report it."""
 
     plain: float

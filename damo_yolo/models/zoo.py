@@ -1,9 +1,8 @@
 """The published sizes: their configs, and detectors built from them."""
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError
 from damo_yolo.models.config import DetectorConfig, load_structure
 from damo_yolo.models.cost import measure_cost
@@ -80,18 +79,19 @@ def build_detector(
     return Detector(config)
 
 
-class ModelRow(Config):
+class ModelRow(NamedTuple):
     """A published size at a glance."""
 
     name: str
     params_m: float
     """Millions, RepConv branches fused and batch norms kept, as the authors count; 80 classes."""
     gflops: float
-    """Of one image of `image_size`, same form: two operations per multiply-add of a convolution."""
-    ap: float
+    """Of one image of `input_size`, same form: two operations per multiply-add of a convolution."""
+    published_ap: float
     """COCO AP in percent that the authors report without distillation."""
-    ap_distilled: float | None
-    image_size: int
+    published_ap_distilled: float | None
+    input_size: int
+    """Side of the square input, pixels."""
 
 
 def model_table() -> list[ModelRow]:
@@ -105,9 +105,9 @@ def model_table() -> list[ModelRow]:
                 name=name,
                 params_m=round(cost.params_m, 3),
                 gflops=round(cost.gflops, 3),
-                ap=PUBLISHED_AP[name].plain,
-                ap_distilled=PUBLISHED_AP[name].distilled,
-                image_size=config.image_size,
+                published_ap=PUBLISHED_AP[name].plain,
+                published_ap_distilled=PUBLISHED_AP[name].distilled,
+                input_size=config.image_size,
             )
         )
     return rows
