@@ -56,7 +56,7 @@ class SamplePlan:
             raise DataError(
                 "the plan's columns differ in length", fix="run the balance stage again"
             )
-        if not (np.isfinite(expected).all() and (expected >= 0).all() and expected.sum() >= 1):
+        if not (np.isfinite(expected).all() and (expected >= 0).all() and self.num_draws >= 1):
             raise DataError(
                 "the plan's expected draws are not numbers from 0 up that add up to 1 or more",
                 fix="run the balance stage again",
