@@ -21,14 +21,13 @@ from damo_yolo.mixing.plan import SamplePlan, keyed_generator
 from damo_yolo.shards.manifest import Manifest
 
 MAX_LANES = 64
-MAX_ROWS_PER_REGION = 32
-"""Long enough to read megabytes in one go, short enough for a lane to meet many regions."""
+MAX_ROWS_PER_REGION = 16
+"""Long enough to read megabytes in one go, short enough that most of the samples just read in a
+lane, from which mosaics are made, are of other regions."""
 REGIONS_PER_LANE = 64
 """Regions shrink, down to single rows, until a lane meets this many: small datasets mix fully."""
 
 SORT_KEY_BITS = 63
-CHANCE_BITS = 16
-"""Of a sort key: what shuffles the rows of a block."""
 ORDER_KEY = 0x6F72646572
 """Keeps the generators of the order apart from those of the draws."""
 
@@ -159,15 +158,11 @@ def _order(
     regions = _regions(shard, int(draws.sum()) // num_lanes, generator)
     epoch = _cut(regions, draws)
     place = _deal(epoch, num_lanes=num_lanes, generator=generator)  # (K,) rank of each block
-    # One sort does the rest: by block, at random within it; the row rides in the low bits.
+    # One sort does the rest: by block, from front to back within it; rows ride in the low bits.
     row_bits = max(len(draws) - 1, 1).bit_length()
     block_bits = max(len(place) - 1, 1).bit_length()
-    assert block_bits + CHANCE_BITS + row_bits <= SORT_KEY_BITS, (
-        "too many images for 63-bit sort keys"
-    )
+    assert block_bits + row_bits <= SORT_KEY_BITS, "too many images for 63-bit sort keys"
     keys = place[epoch.blocks]
-    keys <<= CHANCE_BITS
-    keys |= generator.integers(0, 1 << CHANCE_BITS, len(keys), dtype=np.uint16)
     keys <<= row_bits
     keys |= epoch.rows
     keys.sort()

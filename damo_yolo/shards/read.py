@@ -22,7 +22,7 @@ from damo_yolo import storage
 from damo_yolo.errors import DataError
 from damo_yolo.shards.manifest import WRITE_AGAIN, Manifest
 
-WINDOW = 32
+WINDOW = 16
 """Samples that one read-ahead of a stream looks at."""
 LOCAL_GAP_BYTES = 1 << 16
 REMOTE_GAP_BYTES = 1 << 20
