@@ -36,7 +36,7 @@ FIXES = {
     "boxes outside the image": "nothing to do: they are dropped",
     "exact duplicate boxes": "nothing to do: one of each is kept",
     "boxes clipped to the image": "nothing to do, unless there are many: then look at the first",
-    "images with an EXIF rotation": "nothing to do, unless boxes look turned: then store the images upright",
+    "images with an EXIF rotation": "nothing to do, unless boxes look turned: store them upright",
     "annotations of unlisted images": "nothing to do: they are dropped",
     "labels without an image": "put the images there, or remove the labels",
 }
