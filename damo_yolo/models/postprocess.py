@@ -6,7 +6,8 @@ threshold), N detections, E pairs of candidates.
 Suppression is greedy in score order, exactly: a candidate falls if it overlaps a kept one of its
 class too much. It runs without a loop over classes or candidates. Only candidates of one class can
 meet, so their pairs are listed and measured at once; what greedy order would decide follows from
-the listed pairs by iteration. Candidates come in chunks, best first, until enough are kept.
+the listed pairs by iteration. Candidates come in chunks, best first, until enough are kept; of
+hundreds of thousands only the best few chunks are sorted at first.
 """
 
 import torch
@@ -16,6 +17,8 @@ from damo_yolo import boxes as geometry
 
 CHUNK = 1024
 """Candidates judged at once; the kept ones before them are judged along."""
+FEW_CHUNKS = 4
+"""So many chunks are nearly always enough to fill an image's detections."""
 
 
 def postprocess(
@@ -65,12 +68,34 @@ def suppress(
     Returns:
         (N,) indices into the candidates, N at most `max_kept`.
     """
-    order = scores.argsort(descending=True, stable=True)
+    everyone = torch.arange(len(scores), device=scores.device)
+    best = everyone
+    if len(scores) > FEW_CHUNKS * CHUNK:  # sorting them all would cost most of the time
+        floor = scores.topk(FEW_CHUNKS * CHUNK).values[-1]
+        best = everyone[scores >= floor]  # equal scores included: a beginning of the full order
+    kept = _walk(best, boxes, scores, labels, iou_threshold=iou_threshold, max_kept=max_kept)
+    if len(kept) < max_kept and len(best) < len(scores):
+        kept = _walk(
+            everyone, boxes, scores, labels, iou_threshold=iou_threshold, max_kept=max_kept
+        )
+    return kept
+
+
+def _walk(
+    candidates: Tensor,
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    *,
+    iou_threshold: float,
+    max_kept: int,
+) -> Tensor:
+    """Return the kept among candidates (indices, ascending), judged chunk after chunk."""
+    order = candidates[scores[candidates].argsort(descending=True, stable=True)]
     kept = order[:0]
     for start in range(0, len(order), CHUNK):
-        judged = torch.cat(
-            (kept, order[start : start + CHUNK])
-        )  # still in score order; kept ones suppress, and stay
+        chunk = order[start : start + CHUNK]
+        judged = torch.cat((kept, chunk))  # still in score order; kept ones suppress, and stay
         survives = _greedy(boxes[judged], labels[judged], iou_threshold=iou_threshold)
         kept = judged[survives]
         if len(kept) >= max_kept:

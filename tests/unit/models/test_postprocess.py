@@ -115,6 +115,19 @@ def test_suppression_equals_the_plain_way(num_candidates: int, num_classes: int)
     assert 2 * CHUNK > 2000 > CHUNK  # the largest case spans two chunks
 
 
+@pytest.mark.parametrize("max_kept", [500, 6000])  # the best few chunks suffice, and do not
+@pytest.mark.parametrize("num_levels", [2, 1000])  # with few levels of score most are equal
+def test_many_candidates_are_judged_as_if_all_were_sorted(max_kept: int, num_levels: int) -> None:
+    boxes, scores, labels = crowd(10_000, 300, seed=1)
+    scores = (scores * num_levels).floor() / num_levels
+
+    kept = suppress(boxes, scores, labels, iou_threshold=0.6, max_kept=max_kept)
+
+    everything = suppress_by_class(boxes, scores, labels, 0.6)
+    assert len(everything) > 6000
+    assert torch.equal(kept, _in_order(everything, scores)[:max_kept])
+
+
 def test_two_thousand_candidates_are_five_times_faster_than_class_by_class() -> None:
     boxes, scores, labels = crowd(2000, 80, seed=0)
 
@@ -132,6 +145,12 @@ def test_equal_scores_keep_their_order() -> None:
     )
 
     assert kept.tolist() == [0]
+
+
+def _in_order(found: Tensor, scores: Tensor) -> Tensor:
+    """Sort by score, then by index: the plain way leaves equal scores in order of class."""
+    found = found.sort().values
+    return found[scores[found].argsort(descending=True, stable=True)]
 
 
 def _best_of(call: Callable[[], Tensor]) -> float:
