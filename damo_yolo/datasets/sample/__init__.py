@@ -1,0 +1,1 @@
+"""A sample that every machine can render: sprites on photographs, annotated as three datasets."""
