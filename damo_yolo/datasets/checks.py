@@ -27,7 +27,7 @@ LEAVE_OUT = "list them in the split's 'exclude'"
 BROKEN_IMAGE_FIXES = {
     "missing": f"put them there, or {LEAVE_OUT}",
     "unreadable": f"fetch them again, or {LEAVE_OUT}",
-    "truncated": f"fetch them again, or {LEAVE_OUT}",
+    "damaged": f"fetch them again, or {LEAVE_OUT}",
     "of another size than annotated": f"use the images that were annotated, or {LEAVE_OUT}",
     "named like another image": "rename the files: their suffix does not tell them apart",
 }
@@ -186,7 +186,7 @@ def _examine(image: SourceImage, *, dataset: str, decode: bool) -> UsableImage |
         actual = f"{uri} is {header.width}x{header.height}, annotated {wanted[0]}x{wanted[1]}"
         return BrokenImage(key, "of another size than annotated", actual)
     if not decodes(uri) if decode else is_truncated(uri, header):
-        return BrokenImage(key, "truncated", uri)
+        return BrokenImage(key, "damaged", uri)
     return UsableImage(key, image, header)
 
 

@@ -107,7 +107,9 @@ def _header(file: IO[bytes], num_bytes: int) -> ImageHeader:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
         with Image.open(file) as image:
-            orientation = int(image.getexif().get(EXIF_ORIENTATION, 1) or 1)
+            # Pillow would decode a PNG to look for EXIF data behind its pixels.
+            exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+            orientation = int(exif.get(EXIF_ORIENTATION, 1) or 1)
             width, height = image.size
             return ImageHeader(
                 width=width,
