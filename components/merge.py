@@ -24,5 +24,5 @@ def merge_datasets(
     )
     result = merge_datasets(catalog_uri, records.uri)
     records.metadata["num_images"] = result.num_images
-    records.metadata["num_classes"] = result.num_classes
+    records.metadata["num_classes"] = result.num_classes_with_boxes
     return str(records.uri)

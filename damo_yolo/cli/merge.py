@@ -18,6 +18,6 @@ def merge(
     result = merge_datasets(catalog, out)
     show(
         result,
-        f"{result.num_images} images, {result.num_classes} classes -> {out}",
+        f"{result.num_images} images, {result.num_classes_with_boxes} classes with boxes -> {out}",
         as_json=as_json,
     )

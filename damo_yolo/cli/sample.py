@@ -19,7 +19,6 @@ def sample(
     result = render_sample(str(out), seed=seed)
     show(
         result,
-        f"{result.num_train_images} training and {result.num_val_images} validation images, "
-        f"{result.num_classes} classes -> {result.catalog_uri}",
+        f"{result.num_images} images, {len(result.classes)} classes -> {out / result.catalog}",
         as_json=as_json,
     )
