@@ -42,7 +42,8 @@ def clip(boxes: Boxes, *, width: float, height: float) -> Boxes:
 def area(boxes: Boxes) -> Boxes:
     """Return (...,) areas in px^2; a box whose corners are swapped has area 0."""
     sides = (boxes[..., 2:] - boxes[..., :2]).clip(0, None)
-    return sides[..., 0] * sides[..., 1]
+    areas: Boxes = sides[..., 0] * sides[..., 1]
+    return areas
 
 
 def pairwise_iou(boxes: "Tensor", others: "Tensor") -> "Tensor":
@@ -68,9 +69,12 @@ def paired_iou(boxes: "Tensor", others: "Tensor") -> "Tensor":
 
 
 def paired_giou(boxes: "Tensor", others: "Tensor") -> "Tensor":
-    """Return (...,) generalised IoU, in [-1, 1], of boxes paired one to one."""
+    """Return (...,) generalised IoU, in [-1, 1], of boxes paired one to one.
+
+    As published, the area of a box with both pairs of corners swapped counts as positive.
+    """
     overlap = _overlap_area(boxes, others)
-    union = (area(boxes) + area(others) - overlap).clamp(min=UNION_FLOOR)
+    union = (_raw_area(boxes) + _raw_area(others) - overlap).clamp(min=UNION_FLOOR)
     left_top = boxes[..., :2].minimum(others[..., :2])
     right_bottom = boxes[..., 2:].maximum(others[..., 2:])
     sides = (right_bottom - left_top).clamp(min=0)
@@ -104,4 +108,9 @@ def _overlap_area(boxes: "Tensor", others: "Tensor") -> "Tensor":
     left_top = boxes[..., :2].maximum(others[..., :2])
     right_bottom = boxes[..., 2:].minimum(others[..., 2:])
     sides = (right_bottom - left_top).clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def _raw_area(boxes: "Tensor") -> "Tensor":
+    sides = boxes[..., 2:] - boxes[..., :2]
     return sides[..., 0] * sides[..., 1]

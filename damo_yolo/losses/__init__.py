@@ -1,0 +1,1 @@
+"""What a prediction costs, given what it was assigned to detect."""
