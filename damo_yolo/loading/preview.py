@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 
 from damo_yolo.augment.geometry import Image
+from damo_yolo.augment.policy import AugmentConfig
+from damo_yolo.loading.loader import LoaderConfig, TrainLoader
 from damo_yolo.samples import Batch
 
 MAX_CELL_PX = 320
@@ -18,6 +20,33 @@ GAP_PX = 4
 GOLDEN_ANGLE_DEG = 137.508
 """Steps of the hue from class to class: neighbours in the label space look different."""
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_training_batch(
+    shards_uri: str,
+    plan_uri: str,
+    *,
+    image_size: int,
+    augment: AugmentConfig,
+    seed: int,
+    class_names: Sequence[str],
+) -> Image:
+    """Return an RGB grid of 16 images of the mosaic phase, with box-level changes at full strength.
+
+    Args:
+        shards_uri: output of the shard stage.
+        plan_uri: output of the balance stage.
+        image_size: side of the square network image, pixels.
+        augment: of the training.
+        seed: of the training.
+        class_names: of the label space, in its order.
+    """
+    config = LoaderConfig(
+        image_size=image_size, global_batch=16, num_lanes=4, ramp_epochs=1, augment=augment
+    )
+    loader = TrainLoader(shards_uri, plan_uri, config, seed=seed)
+    batch = next(loader.epoch(config.ramp_epochs, phase="mosaic"))
+    return draw_batch(batch, class_names)
 
 
 def draw_batch(

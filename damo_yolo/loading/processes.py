@@ -51,7 +51,8 @@ class LoaderProcesses:
         parts: list[Batch] = []
         for part in self._received():
             if isinstance(part, DamoYoloError):
-                raise part
+                # Anew: a local exception and its traceback would keep the processes alive.
+                raise type(part)(part.problem, fix=part.fix)
             parts.append(part)  # processes take turns
             if len(parts) == self._num_workers:
                 yield join(parts)
@@ -60,11 +61,11 @@ class LoaderProcesses:
     def _received(self) -> Iterator[Batch | DamoYoloError]:
         try:
             yield from self._loader
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (EOFError, ConnectionError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise TrainingError(
-                f"a loader process died: {error}",
+                f"a loader process died: {error!r}",
                 fix="give it more memory (also /dev/shm), or lower num_workers or window",
             ) from None
 
