@@ -90,7 +90,8 @@ class Canvas:
         self._covered = [a + int(b) for a, b in zip(self._covered, hidden, strict=True)]
         self._covered.append(0)
         self._top[box.region][mask] = len(self._objects)
-        is_cut = mask.shape != sprite.shape[:2]
+        right, bottom = left_top[0] + sprite.shape[1], left_top[1] + sprite.shape[0]
+        is_cut = min(left_top) < 0 or right > self._width or bottom > self._height
         self._objects.append(DrawnObject(index, is_group, box, mask, is_cut))
         under = self._pixels[box.region]
         self._pixels[box.region] = patch[:, :, :3] + under * (1 - patch[:, :, 3:] / 255)
@@ -103,7 +104,9 @@ class Canvas:
     def objects(self) -> tuple[DrawnObject, ...]:
         """Return the objects in the order of placing, with what is covered of each."""
         pairs = zip(self._objects, self._covered, strict=True)
-        return tuple(replace(item, covered=hidden / item.mask.sum()) for item, hidden in pairs)
+        return tuple(
+            replace(item, covered=float(hidden / item.mask.sum())) for item, hidden in pairs
+        )
 
     def _clipped(
         self, sprite: NDArray[np.float32], left_top: tuple[int, int]

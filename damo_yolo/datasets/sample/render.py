@@ -24,14 +24,14 @@ VERIFIED_SHARE = 0.9
 """Part of the Open Images classes that somebody looked for in an image."""
 OBJECTS365_PATCH = 64
 """Images of an Objects365 patch folder."""
-OBJECTS365_V2_FROM = 900_000
-"""Image ids from here on belong to the folders `v2`."""
-COCO_VAL_ID, FULL_VAL_ID = 500_000, 1
+OBJECTS365_GENERATIONS = ((1, 0, 0), (2, 900_000, 16))
+"""Number of the folder `v1` or `v2`, and where its image ids and patch folders begin."""
+FIRST_ID: dict[Split, int] = {"train": 1, "val": 400_001}
 
 LICENCE = "CC BY 4.0"
 _BOXES = "openimages/{}-annotations-bbox.csv"
 _LABELS = "openimages/{}-annotations-human-imagelabels-boxable.csv"
-_OPENIMAGES_SPLIT = {"train": "train", "val": "validation"}
+_OPENIMAGES_SPLIT: dict[Split, str] = {"train": "train", "val": "validation"}
 _CLASSES = "openimages/challenge-2019-classes-description-500.csv"
 _HIERARCHY = "openimages/challenge-2019-label500-hierarchy.json"
 
@@ -177,7 +177,7 @@ def _named(config: SampleConfig, plan: PlannedImage, image: DrawnImage) -> Drawn
         stem = hashlib.sha256(text.encode()).hexdigest()[:16]
         return replace(image, id=plan.number, stem=stem, file_name=f"{stem}.jpg")
     if plan.dataset == "coco":
-        number = 1 + plan.number + (COCO_VAL_ID if plan.split == "val" else 0)
+        number = plan.number + FIRST_ID[plan.split]
         stem = f"{number:012d}"
         return replace(image, id=number, stem=stem, file_name=f"{stem}.jpg")
     return _named_objects365(plan, image)
@@ -185,10 +185,9 @@ def _named(config: SampleConfig, plan: PlannedImage, image: DrawnImage) -> Drawn
 
 def _named_objects365(plan: PlannedImage, image: DrawnImage) -> DrawnImage:
     """Name the image as the release of 2020 does: two generations, numbered patch folders."""
-    generation = 1 + plan.number % 2
-    offset = 400_000 if plan.split == "val" else 1
-    number = offset + plan.number + (OBJECTS365_V2_FROM if generation == 2 else 0)  # noqa: PLR2004
-    patch = plan.number // OBJECTS365_PATCH + (16 if generation == 2 else 0)  # noqa: PLR2004
+    generation, first_id, first_patch = OBJECTS365_GENERATIONS[plan.number % 2]
+    number = plan.number + FIRST_ID[plan.split] + first_id
+    patch = plan.number // OBJECTS365_PATCH + first_patch
     stem = f"objects365_v{generation}_{number:08d}"
     name = f"images/v{generation}/patch{patch}/{stem}.jpg"
     return replace(image, id=number, stem=stem, file_name=name)
@@ -203,4 +202,4 @@ def _image_path(dataset: DatasetName, split: Split, image: DrawnImage) -> str:
 
 
 def _copy_of(image: DrawnImage, number: int) -> DrawnImage:
-    return replace(image, id=FULL_VAL_ID + number, file_name=f"{image.stem}.jpg", verified=None)
+    return replace(image, id=number + 1, file_name=f"{image.stem}.jpg", verified=None)
