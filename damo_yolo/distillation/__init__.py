@@ -1,0 +1,1 @@
+"""What a teacher's features ask of a student's."""
