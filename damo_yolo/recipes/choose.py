@@ -1,0 +1,76 @@
+"""From the name of a recipe and the role of a model in it to a configuration."""
+
+from damo_yolo import storage
+from damo_yolo.errors import ConfigError
+from damo_yolo.models.zoo import MODEL_NAMES
+from damo_yolo.recipes import sample, smoke
+from damo_yolo.recipes.students import STUDENTS
+from damo_yolo.recipes.teachers import TEACHERS
+from damo_yolo.training.config import TrainConfig
+
+ROLES = ("teacher", "student", "twin")
+"""`twin` is the student trained alone: what its teacher is worth shows in the difference."""
+
+_SHORT = {
+    "sample": {"teacher": sample.TEACHER, "student": sample.STUDENT, "twin": sample.TWIN},
+    "smoke": {"teacher": smoke.TEACHER, "student": smoke.STUDENT, "twin": smoke.TWIN},
+}
+RECIPES = (*_SHORT, "published")
+
+
+def choose_recipe(
+    recipe: str,
+    *,
+    role: str,
+    model: str = "",
+    epochs: int = 0,
+    image_size: int = 0,
+    seed: int = 0,
+) -> TrainConfig:
+    """Return the configuration of a role in a recipe.
+
+    Args:
+        recipe: one of `RECIPES`.
+        role: one of `ROLES`.
+        model: name of the size; empty keeps the recipe's, which `published` has none of.
+        epochs: 0 keeps the recipe's length.
+        image_size: side of the input, pixels; 0 keeps the recipe's.
+        seed: of the run.
+
+    Raises:
+        ConfigError: no such recipe, role or size, or a value is out of range.
+    """
+    if recipe not in RECIPES:
+        raise ConfigError(f"no recipe is called {recipe!r}", fix=f"use one of {_listed(RECIPES)}")
+    if role not in ROLES:
+        raise ConfigError(f"no role is called {role!r}", fix=f"use one of {_listed(ROLES)}")
+    if model not in MODEL_NAMES and (model or recipe == "published"):
+        raise ConfigError(
+            f"no detector is called {model!r}", fix=f"use one of {_listed(MODEL_NAMES)}"
+        )
+    if recipe == "published":
+        config = (STUDENTS if role == "student" else TEACHERS)[model]
+    else:
+        config = _SHORT[recipe][role]
+    overrides = [f"seed={seed}"]
+    overrides += [f"model={model}"] if model else []
+    overrides += [f"image_size={image_size}"] if image_size else []
+    overrides += [f"schedule.epochs={epochs}", "schedule.max_steps=null"] if epochs else []
+    return config.with_overrides(overrides)
+
+
+def load_config(name_or_uri: str) -> TrainConfig:
+    """Return the configuration `recipe/role`, e.g. `sample/student`, or of a YAML file.
+
+    Raises:
+        ConfigError: the YAML does not describe a training.
+        StorageError: nothing is at the location.
+    """
+    recipe, _, role = name_or_uri.partition("/")
+    if recipe in _SHORT and role in ROLES:
+        return choose_recipe(recipe, role=role)
+    return TrainConfig.from_yaml(storage.read_text(name_or_uri), source=name_or_uri)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,158 @@
+"""Train one detector, alone or taught by another."""
+
+import hashlib
+import json
+import logging
+from contextlib import ExitStack
+
+from damo_yolo import storage
+from damo_yolo.config import Config
+from damo_yolo.errors import TrainingError
+from damo_yolo.mixing.plan import PLAN_FILE
+from damo_yolo.recipes.choose import load_config
+from damo_yolo.shards.manifest import SUMMARY_FILE, read_summary
+from damo_yolo.tracking import RunInfo, track
+from damo_yolo.training.config import TrainConfig
+from damo_yolo.training.launch import LaunchConfig, launch
+from damo_yolo.training.progress import FILE_NAME as METRICS_FILE
+from damo_yolo.training.progress import following, read_metrics, write_progress
+from damo_yolo.training.run import MODEL_FILE, TrainJob
+
+RESULT_FILE = "result.json"
+
+logger = logging.getLogger(__name__)
+
+
+class TrainResult(Config):
+    """What a training made; `result.json` of its model folder."""
+
+    model_uri: str
+    """Folder with `model.pt`, `metrics.jsonl` and `checkpoint/`."""
+    model: str
+    model_sha256: str
+    """Of `model.pt`."""
+    run_key: str
+    """Hash of configuration, data and teacher."""
+    steps: int
+    seconds: float
+    """Spent in steps, over all attempts."""
+    images_per_s: float
+    losses: dict[str, float]
+    """Means over the last epoch."""
+    teacher_uri: str = ""
+    tracking_run_id: str = ""
+    """Of the MLflow run; empty when nothing was tracked."""
+
+
+def train_detector(
+    *,
+    shards_uri: str,
+    plan_uri: str,
+    out_uri: str,
+    config: TrainConfig | str,
+    teacher_uri: str = "",
+    tracking_uri: str = "",
+    run_name: str = "",
+    num_workers: int = 2,
+    launch_config: LaunchConfig | None = None,
+) -> TrainResult:
+    """Train to the end of the schedule; a repeated call continues, or returns the finished result.
+
+    Args:
+        shards_uri: folder that the stage `shard` wrote.
+        plan_uri: folder that the stage `balance` wrote.
+        out_uri: model folder to write; one training each.
+        config: what to train, or the location of its YAML, or `recipe/role`, e.g. `sample/student`.
+        teacher_uri: model folder of the teacher, for a configuration that distils.
+        tracking_uri: MLflow server or SQLite location; empty tracks nothing.
+        run_name: of the MLflow run; empty: the model's name.
+        num_workers: ranks; 0 trains in this process, without Ray.
+        launch_config: where it runs, in place of `num_workers`.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        TrainingError: the folder holds another training, or training cannot go on.
+    """
+    config = load_config(config) if isinstance(config, str) else config
+    job = _describe(
+        config, shards_uri=shards_uri, plan_uri=plan_uri, out_uri=out_uri, teacher_uri=teacher_uri
+    )
+    finished = _read_finished(job)
+    if finished:
+        logger.info("%s is trained already", out_uri)
+        return finished
+    storage.write_text(storage.join(out_uri, "config.yaml"), config.to_yaml())
+    info = RunInfo(
+        key=job.run_key,
+        name=run_name or config.model,
+        params=config.model_dump(mode="json"),
+        tags={"model": config.model, "teacher": teacher_uri},
+        data_uri=storage.join(shards_uri, "train", SUMMARY_FILE),
+        data_sha256=job.manifest_sha256,
+    )
+    with ExitStack() as stack:
+        run = stack.enter_context(track(info, tracking_uri))
+        stack.enter_context(following(out_uri, [write_progress, run.log_metrics]))
+        launch(job, launch_config or LaunchConfig(num_workers=num_workers))
+    result = _summarise(job, tracking_run_id=run.run_id)
+    storage.write_text(storage.join(out_uri, RESULT_FILE), result.model_dump_json(indent=2))
+    return result
+
+
+def _describe(
+    config: TrainConfig, *, shards_uri: str, plan_uri: str, out_uri: str, teacher_uri: str
+) -> TrainJob:
+    manifest = read_summary(storage.join(shards_uri, "train"))
+    teacher = storage.sha256(_model_file(teacher_uri)) if teacher_uri and config.distill else ""
+    inputs = {
+        "config": config.model_dump(mode="json"),
+        "manifest": manifest.sha256,
+        "plan": storage.sha256(storage.join(plan_uri, PLAN_FILE)),
+        "teacher": teacher,
+    }
+    text = json.dumps(inputs, sort_keys=True)
+    return TrainJob(
+        config=config,
+        shards_uri=shards_uri,
+        plan_uri=plan_uri,
+        out_uri=out_uri,
+        teacher_uri=teacher_uri,
+        run_key=hashlib.sha256(text.encode()).hexdigest(),
+        manifest_sha256=manifest.sha256,
+    )
+
+
+def _model_file(uri: str) -> str:
+    return uri if uri.endswith(".pt") else storage.join(uri, MODEL_FILE)
+
+
+def _read_finished(job: TrainJob) -> TrainResult | None:
+    uri = storage.join(job.out_uri, RESULT_FILE)
+    if not storage.exists(uri):
+        return None
+    result = TrainResult.from_yaml(storage.read_text(uri), source=uri)  # JSON is YAML
+    if result.run_key != job.run_key:
+        raise TrainingError(
+            f"{job.out_uri} holds a training with another configuration or other data",
+            fix="give this training a folder of its own, or remove the old one",
+        )
+    is_whole = storage.sha256(_model_file(job.out_uri)) == result.model_sha256
+    return result if is_whole else None
+
+
+def _summarise(job: TrainJob, *, tracking_run_id: str) -> TrainResult:
+    last = read_metrics(job.out_uri)[-1]
+    assert last["kind"] == "epoch", f"{METRICS_FILE} ends with a finished epoch"
+    names = ("total", "qfl", "giou", "dfl", "distill", "num_foreground")
+    return TrainResult(
+        model_uri=job.out_uri,
+        model=job.config.model,
+        model_sha256=storage.sha256(_model_file(job.out_uri)),
+        run_key=job.run_key,
+        steps=last["step"],
+        seconds=last["seconds"],
+        images_per_s=last["images_per_s"],
+        losses={name: last[name] for name in names},
+        teacher_uri=job.teacher_uri,
+        tracking_run_id=tracking_run_id,
+    )

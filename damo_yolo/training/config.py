@@ -1,0 +1,111 @@
+"""What a training does. Where it reads, writes and runs is not part of it."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from damo_yolo.augment.policy import AugmentConfig
+from damo_yolo.config import Config
+from damo_yolo.losses.detection import LossConfig
+
+
+class OptimizerConfig(Config):
+    """How gradients become updates."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    """`sgd` has Nesterov momentum."""
+    lr_per_image: float = Field(default=0.01 / 64, gt=0)
+    """The highest rate is this times the global batch."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """Applies to weights; biases and normalisation never decay."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of `sgd`; `adamw` keeps its usual averages, 0.9 and 0.999."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Longest gradient of the detector, L2; None never clips."""
+
+
+class ScheduleConfig(Config):
+    """How long a run is, and how its rate moves."""
+
+    epochs: int = Field(default=300, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    """Exactly this many steps in place of `epochs`; the schedule spans them. Box-level changes
+    still grow over `epochs`."""
+    warmup_fraction: float = Field(default=5 / 300, ge=0, lt=1)
+    """Share of all steps in which the rate rises from 0."""
+    min_lr_ratio: float = Field(default=0.05, ge=0, le=1)
+    """The rate at the end as a share of the highest: 1 keeps it flat."""
+    plain_epochs: int = Field(default=16, ge=0)
+    """Last epochs, without mosaic, at the lowest rate and without teacher: 0 has none."""
+    mosaic: bool = True
+    """False: the plain policy from the start, for runs too short to gain from mosaic."""
+
+
+class EmaConfig(Config):
+    """How the averaged weights follow the trained ones."""
+
+    decay: float = Field(default=0.9998, ge=0, lt=1)
+    """Kept at every step in the long run: 0 copies, values near 1 average over 1 / (1 - decay)."""
+    tau: float = Field(default=2000.0, gt=0)
+    """Steps until the average has slowed down to its final pace, by 63 %."""
+
+
+class DistillConfig(Config):
+    """How a teacher's neck guides the student's."""
+
+    weight: float = Field(default=0.5, ge=0)
+    """Of the channel-wise loss at the start; it falls along a cosine."""
+    end_ratio: float = Field(default=0.1, ge=0, le=1)
+    """Weight at the end of the cosine as a share of the start: 1 keeps it flat."""
+    until_plain_phase: bool = True
+    """Stop in the plain phase, as the paper; False never stops, as the published code."""
+    allow_other_classes: bool = False
+    """Accept a teacher trained on another label space; only its neck is used."""
+
+
+class TrainConfig(Config):
+    """A complete training of one detector."""
+
+    model: str
+    """Name of the size: `damo-yolo-ns`."""
+    image_size: int = Field(default=640, ge=32, multiple_of=32)
+    """Side of the square input, pixels."""
+    global_batch: int = Field(default=256, ge=1)
+    """Images of one step over all workers; they never change its content."""
+    accumulation: int = Field(default=1, ge=1)
+    """Parts in which a worker computes its images of a step, to save memory."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    ema: EmaConfig = EmaConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    distill: DistillConfig | None = None
+    """None trains without a teacher."""
+    num_lanes: int | None = Field(default=None, ge=1)
+    """Streams that samples are read in; divides `global_batch`. None: the largest up to 64."""
+    window: int = Field(default=32, ge=3)
+    """Earlier samples of a lane that mosaics take partners from."""
+    class_mask: bool = True
+    """Absence of a class counts only where its absence was checked; False: everywhere."""
+    bn_momentum: float = Field(default=0.03, gt=0, le=1)
+    """Share of the newest batch in the running statistics: short runs need more."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of convolutions; boxes, assignment and losses stay fp32."""
+    channels_last: bool = True
+    """Memory layout of images and weights; faster on CPU and on GPU tensor cores."""
+    num_threads: int = Field(default=1, ge=1)
+    """CPU threads of one worker."""
+    seed: int = Field(default=0, ge=0)
+    log_every: int = Field(default=20, ge=1)
+    """Steps between two lines of metrics."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints; None: one at the end of every epoch."""
+
+    @model_validator(mode="after")
+    def _parts_are_whole(self) -> Self:
+        if self.global_batch % self.accumulation:
+            raise ValueError(
+                f"global_batch {self.global_batch} is not a multiple of accumulation "
+                f"{self.accumulation}"
+            )
+        return self

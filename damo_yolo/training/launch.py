@@ -1,0 +1,100 @@
+"""Start the ranks of a training: in this process, or as Ray workers, restarted when they fail."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from damo_yolo import storage
+from damo_yolo.compute.ray_cluster import connect
+from damo_yolo.config import Config
+from damo_yolo.errors import DamoYoloError, TrainingError
+from damo_yolo.training.run import TrainJob, run_training
+from damo_yolo.training.worker import train_loop_per_worker
+
+RAY_FOLDER = "ray"
+
+
+class LaunchConfig(Config):
+    """Where a training runs; the trained weights depend on it only by rounding and batch norm."""
+
+    launcher: Literal["ray", "process"] = "ray"
+    """`process`: one rank in the calling process, no Ray."""
+    num_workers: int = Field(default=2, ge=0)
+    """Ranks that train together; 0 is one rank in the calling process."""
+    use_gpu: bool = False
+    """One GPU a worker; False: one CPU a worker."""
+    loader_processes: int = Field(default=0, ge=0)
+    """Processes beside each rank that decode and augment; 0 does it in the rank itself."""
+    max_failures: int = Field(default=2, ge=0)
+    """Restarts of the workers, each from the last checkpoint."""
+
+
+def launch(job: TrainJob, config: LaunchConfig) -> None:
+    """Run a training to its end.
+
+    Raises:
+        TrainingError: workers failed more often than allowed, or the training cannot go on.
+        DamoYoloError: what a worker found wrong with data or configuration.
+    """
+    job = job.model_copy(update={"loader_processes": config.loader_processes})
+    if config.launcher == "process" or config.num_workers == 0:
+        run_training(job, device=_own_device(config))
+        return
+    with connect(num_cpus=config.num_workers):
+        _fit(job, config)
+
+
+def _fit(job: TrainJob, config: LaunchConfig) -> None:
+    import ray.train  # noqa: PLC0415 - reads its settings when imported: `connect` goes first
+    from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
+
+    storage_uri = storage.join(job.out_uri, RAY_FOLDER)
+    if not storage.is_remote(storage_uri):
+        storage_uri = str(Path(storage_uri).resolve())  # workers run in Ray's own folder
+        shutil.rmtree(storage_uri, ignore_errors=True)  # of an attempt that was killed
+    trainer = TorchTrainer(
+        train_loop_per_worker,  # type: ignore[arg-type]  # Ray hands the return value back
+        train_loop_config=job.model_dump(mode="json"),
+        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.num_workers, use_gpu=config.use_gpu
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"train-{job.run_key[:16]}",  # the same for every attempt at the same training
+            storage_path=storage_uri,
+            failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise _cause(error) from error
+    found = getattr(result, "return_value", None)
+    if isinstance(found, DamoYoloError):
+        raise found
+    if not storage.is_remote(storage_uri):
+        shutil.rmtree(storage_uri, ignore_errors=True)
+
+
+def _cause(error: Exception) -> DamoYoloError:
+    """Return the error a user can act on, from what the workers raised."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    for _, failure in sorted(failures.items()):
+        raised = getattr(failure, "_base_exc", failure)  # Ray wraps it to keep its traceback
+        if isinstance(raised, DamoYoloError):
+            return raised
+    rank, first = next(iter(sorted(failures.items())), ("?", error))
+    reason = str(first).strip().splitlines()[-1]
+    return TrainingError(
+        f"training failed on rank {rank}: {reason}",
+        fix="the traceback above names the line; run again to continue from the last checkpoint",
+    )
+
+
+def _own_device(config: LaunchConfig) -> torch.device:
+    if config.use_gpu and not torch.cuda.is_available():
+        raise TrainingError("no GPU is visible here", fix="set use_gpu to false")
+    return torch.device("cuda" if config.use_gpu else "cpu")

@@ -1,0 +1,112 @@
+"""`metrics.jsonl`: rank 0 of a training writes it, the stage's process reads it while it grows."""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from damo_yolo import storage
+
+FILE_NAME = "metrics.jsonl"
+Record = dict[str, Any]
+Sink = Callable[[Sequence[Record]], None]
+
+logger = logging.getLogger(__name__)
+
+
+class MetricsLog:
+    """Lines of metrics in a folder; lines after the step a run continues from are taken back."""
+
+    def __init__(self, folder_uri: str, *, start_step: int) -> None:
+        """Keep the lines of the first `start_step` steps of an earlier attempt.
+
+        Args:
+            folder_uri: model folder.
+            start_step: updates done when this attempt starts.
+        """
+        self._uri = storage.join(folder_uri, FILE_NAME)
+        kept = [line for line in read_metrics(folder_uri) if line["step"] <= start_step]
+        self._text = "".join(_line(record) for record in kept)
+        self.flush()
+
+    def add(self, record: Record) -> None:
+        """Append a line and show it to readers; an object store gets whole files, at `flush`."""
+        self._text += _line(record)
+        if not storage.is_remote(self._uri):
+            self.flush()
+
+    def flush(self) -> None:
+        """Make every line visible."""
+        storage.write_text(self._uri, self._text)
+
+
+def read_metrics(folder_uri: str) -> list[Record]:
+    """Return the lines of a model folder written so far, oldest first."""
+    uri = storage.join(folder_uri, FILE_NAME)
+    if not storage.exists(uri):
+        return []
+    return [json.loads(line) for line in storage.read_text(uri).splitlines()]
+
+
+def write_progress(records: Sequence[Record]) -> None:
+    """Log a line of text for each record; a sink of `following`."""
+    for record in records:
+        logger.info("%s", describe(record))
+
+
+def describe(record: Record) -> str:
+    """Return a record as a line for people.
+
+    >>> describe({"kind": "epoch", "step": 56, "epoch": 1, "total": 2.5, "images_per_s": 30.0})
+    'epoch 1 done, step 56: loss 2.500, 30.0 images/s'
+    """
+    where = f"step {record['step']}"
+    if record["kind"] == "epoch":
+        where = f"epoch {record['epoch']} done, {where}"
+    parts = [f"loss {record['total']:.3f}"]
+    if record.get("distill"):
+        parts.append(f"distill {record['distill']:.3f}")
+    parts.append(f"{record['images_per_s']:.1f} images/s")
+    return f"{where}: {', '.join(parts)}"
+
+
+@contextmanager
+def following(folder_uri: str, sinks: Sequence[Sink], *, period_s: float = 2.0) -> Iterator[None]:
+    """Hand new lines of a training to the sinks while the block runs, and the rest at its end.
+
+    A line that a restarted training takes back and writes again is handed on once.
+
+    Args:
+        folder_uri: model folder.
+        sinks: called with new records in order of their steps, from one thread at a time.
+        period_s: seconds between two looks.
+    """
+    seen: set[tuple[str, int]] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        records = read_metrics(folder_uri)
+        fresh = [r for r in records if (r["kind"], r["step"]) not in seen]
+        seen.update((r["kind"], r["step"]) for r in fresh)
+        for sink in sinks if fresh else ():
+            sink(fresh)
+
+    def watch() -> None:
+        while not done.wait(period_s):
+            look()
+
+    look()
+    thread = threading.Thread(target=watch, name="follow-metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        look()
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record) + "\n"

@@ -1,0 +1,242 @@
+"""The loop on random batches in place of a loader, with a reporter that can break off."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from damo_yolo.boxes import paired_iou
+from damo_yolo.errors import TrainingError
+from damo_yolo.losses.detection import DetectionLoss, LossParts
+from damo_yolo.models.zoo import build_detector
+from damo_yolo.samples import Batch
+from damo_yolo.training.config import (
+    DistillConfig,
+    EmaConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from damo_yolo.training.loop import Record, train
+from damo_yolo.training.run import build_state
+from damo_yolo.training.state import TrainState, load_state, save_state
+
+CPU = torch.device("cpu")
+NUM_CLASSES = 3
+
+
+class BrokenOffError(Exception):
+    """Stands for a killed process."""
+
+
+@dataclass
+class RandomLoader:
+    """Batches of noise with one object each; every batch follows from its epoch and step."""
+
+    steps_per_epoch: int = 3
+    batch_size: int = 2
+    image_size: int = 64
+    num_objects: int = 1
+    phases: list[str] = field(default_factory=list)
+
+    def epoch(self, epoch: int, *, phase: str, start_step: int = 0) -> Iterator[Batch]:
+        self.phases.append(phase)
+        for step in range(start_step, self.steps_per_epoch):
+            yield self.batch(epoch, step)
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        rng = np.random.default_rng([epoch, step])
+        shape = (self.batch_size, 3, self.image_size, self.image_size)
+        boxes = np.zeros((self.batch_size, self.num_objects, 4), np.float32)
+        boxes[..., :2] = rng.uniform(2, 20, boxes[..., :2].shape)
+        boxes[..., 2:] = boxes[..., :2] + rng.uniform(16, 40, boxes[..., :2].shape)
+        labels = rng.integers(0, NUM_CLASSES, boxes.shape[:2])
+        return Batch(
+            images=torch.from_numpy(rng.integers(0, 256, shape, dtype=np.uint8)),
+            gt_boxes=torch.from_numpy(boxes),
+            gt_labels=torch.from_numpy(labels),
+            gt_valid=torch.ones(boxes.shape[:2], dtype=torch.bool),
+            class_mask=torch.ones(self.batch_size, NUM_CLASSES, dtype=torch.bool),
+            keys=tuple(f"noise/{epoch}-{step}-{i}" for i in range(self.batch_size)),
+            original_sizes=((self.image_size, self.image_size),) * self.batch_size,
+        )
+
+
+@dataclass
+class FolderReporter:
+    """Keeps records in memory and checkpoints in a folder; breaks off after a step if told so."""
+
+    folder: str
+    break_after: int | None = None
+    records: list[Record] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+    def log(self, record: Record) -> None:
+        self.records.append(record)
+        if record["step"] == self.break_after:
+            raise BrokenOffError
+
+    def checkpoint(self, state: TrainState) -> None:
+        save_state(state, self.folder, run_key="key", is_writer=True)
+
+    def end_epoch(self, record: Record) -> None:
+        self.records.append(record)
+
+    def save_failure(self, payload: dict[str, Any], *, step: int) -> str:
+        self.failures.append(payload)
+        return f"failures/{step}.pt"
+
+
+@pytest.fixture
+def tiny_config() -> TrainConfig:
+    return TrainConfig(
+        model="damo-yolo-ns",
+        image_size=64,
+        global_batch=2,
+        optimizer=OptimizerConfig(kind="adamw", lr_per_image=1e-3, weight_decay=1e-2),
+        schedule=ScheduleConfig(epochs=3, warmup_fraction=0.2, plain_epochs=1),
+        ema=EmaConfig(decay=0.9, tau=2),
+        bn_momentum=0.1,
+        log_every=1,
+    )
+
+
+def _state(config: TrainConfig, **settings: Any) -> TrainState:
+    return build_state(config, num_classes=NUM_CLASSES, device=CPU, **settings)
+
+
+def _weights(state: TrainState) -> dict[str, torch.Tensor]:
+    raw = {f"raw.{name}": value for name, value in state.model.state_dict().items()}
+    return raw | {f"average.{name}": value for name, value in state.average.state_dict().items()}
+
+
+def test_a_run_logs_every_step_and_switches_to_plain(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    reporter, loader = FolderReporter(str(tmp_path)), RandomLoader()
+
+    train(_state(tiny_config), loader, reporter)
+
+    steps = [record["step"] for record in reporter.records if record["kind"] == "step"]
+    epochs = [record["step"] for record in reporter.records if record["kind"] == "epoch"]
+    assert steps == list(range(1, 10))
+    assert epochs == [3, 6, 9]
+    assert loader.phases == ["mosaic", "mosaic", "plain"]
+    assert all(math.isfinite(record["total"]) for record in reporter.records)
+    assert reporter.records[0]["lr"] == 0.0
+    assert reporter.records[3]["kind"] == "epoch"
+
+
+def test_training_on_one_batch_learns_its_boxes(tmp_path: Path, tiny_config: TrainConfig) -> None:
+    config = tiny_config.with_overrides(["schedule.epochs=16", "schedule.plain_epochs=0"])
+
+    class OneBatch(RandomLoader):
+        def batch(self, epoch: int, step: int) -> Batch:
+            return super().batch(epoch * 0, step * 0)
+
+    state = _state(config)
+    train(state, OneBatch(), FolderReporter(str(tmp_path)))
+
+    batch = OneBatch().batch(0, 0)
+    state.model.eval()
+    scores, boxes = state.model.detector(batch.images.float())
+    for row in range(2):
+        best = scores[row].amax(dim=-1).argmax()
+        assert scores[row, best].argmax() == batch.gt_labels[row, 0]
+        assert paired_iou(boxes[row, best], batch.gt_boxes[row, 0]) > 0.3
+
+
+@pytest.mark.parametrize("step", [1, 4, 6])
+def test_breaking_off_and_continuing_equals_going_through(
+    tmp_path: Path, tiny_config: TrainConfig, step: int
+) -> None:
+    config = tiny_config.with_overrides(["checkpoint_every=2"])
+    through = _state(config)
+    train(through, RandomLoader(), FolderReporter(str(tmp_path / "through")))
+
+    folder = str(tmp_path / "broken")
+    with pytest.raises(BrokenOffError):
+        train(_state(config), RandomLoader(), FolderReporter(folder, break_after=step))
+    torch.manual_seed(99)  # whatever the new process drew before
+    continued = _state(config)
+    found = load_state(continued, folder, run_key="key", rank=0)
+    train(continued, RandomLoader(), FolderReporter(folder))
+
+    assert found == (step > 2)
+    assert continued.position == through.position
+    expected = _weights(through)
+    for name, value in _weights(continued).items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_a_taught_run_continues_exactly_with_its_align_modules(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    config = tiny_config.model_copy(update={"distill": DistillConfig(), "checkpoint_every": 2})
+    torch.manual_seed(1)
+    teacher = build_detector("damo-yolo-nm", num_classes=NUM_CLASSES).eval()
+    teacher.requires_grad_(requires_grad=False)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    through = _state(config, teacher=teacher)
+    reporter = FolderReporter(str(tmp_path / "through"))
+    train(through, RandomLoader(), reporter, teacher=teacher)
+
+    folder = str(tmp_path / "broken")
+    with pytest.raises(BrokenOffError):
+        train(
+            _state(config, teacher=teacher),
+            RandomLoader(),
+            FolderReporter(folder, break_after=5),
+            teacher=teacher,
+        )
+    continued = _state(config, teacher=teacher)
+    load_state(continued, folder, run_key="key", rank=0)
+    train(continued, RandomLoader(), FolderReporter(folder), teacher=teacher)
+
+    expected = _weights(through)
+    assert any("distillation" in name for name in expected)
+    for name, value in _weights(continued).items():
+        assert torch.equal(value, expected[name]), name
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, before[name]), f"the teacher changed: {name}"
+    by_step = {r["step"]: r["distill"] for r in reporter.records if r["kind"] == "step"}
+    assert all(by_step[step] > 0 for step in range(1, 7))
+    assert all(by_step[step] == 0 for step in range(7, 10)), "no teacher in the plain phase"
+
+
+def test_a_loss_that_is_not_finite_names_step_and_images(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    class PoisonedLoss(DetectionLoss):
+        calls = 0
+
+        def forward(self, *args: Any, **kwargs: Any) -> LossParts:
+            parts: LossParts = super().forward(*args, **kwargs)
+            self.calls += 1
+            return parts._replace(total=parts.total * (math.nan if self.calls == 5 else 1.0))
+
+    reporter = FolderReporter(str(tmp_path))
+    state = _state(tiny_config)
+    state.model.loss = PoisonedLoss(tiny_config.loss)
+    with pytest.raises(TrainingError, match=r"step 4 .*noise/1-1-0") as caught:
+        train(state, RandomLoader(), reporter)
+
+    assert "failures/4.pt" in caught.value.fix
+    assert state.position.step == 4, "the failed step is not counted"
+    kept = reporter.failures[0]
+    assert kept["keys"] == ("noise/1-1-0", "noise/1-1-1")
+    assert all(torch.isfinite(value).all() for value in kept["model"].values()), "before the step"
+
+
+def test_images_without_objects_train_too(tmp_path: Path, tiny_config: TrainConfig) -> None:
+    reporter = FolderReporter(str(tmp_path))
+
+    train(_state(tiny_config), RandomLoader(num_objects=0), reporter)
+
+    assert all(record["num_foreground"] == 0 for record in reporter.records)
+    assert all(math.isfinite(record["total"]) for record in reporter.records)

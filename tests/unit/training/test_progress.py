@@ -1,0 +1,46 @@
+from pathlib import Path
+from typing import Any
+
+from damo_yolo.training.progress import MetricsLog, describe, following, read_metrics
+
+
+def _record(step: int, kind: str = "step") -> dict[str, Any]:
+    return {"kind": kind, "step": step, "epoch": 1, "total": 2.0, "images_per_s": 10.0}
+
+
+def test_lines_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
+    log = MetricsLog(str(tmp_path), start_step=0)
+    for step in (10, 20, 30):
+        log.add(_record(step))
+
+    resumed = MetricsLog(str(tmp_path), start_step=20)
+    resumed.add(_record(25))
+
+    assert [record["step"] for record in read_metrics(str(tmp_path))] == [10, 20, 25]
+
+
+def test_a_folder_without_metrics_has_no_lines(tmp_path: Path) -> None:
+    assert read_metrics(str(tmp_path)) == []
+
+
+def test_followers_see_every_line_once_even_when_it_is_written_again(tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def take(records: Any) -> None:
+        seen.extend((record["kind"], record["step"]) for record in records)
+
+    log = MetricsLog(str(tmp_path), start_step=0)
+    log.add(_record(10))
+    with following(str(tmp_path), [take], period_s=0.01):
+        log.add(_record(20))
+        again = MetricsLog(str(tmp_path), start_step=10)
+        again.add(_record(20))
+        again.add(_record(20, kind="epoch"))
+
+    assert seen == [("step", 10), ("step", 20), ("epoch", 20)]
+
+
+def test_a_line_for_people_names_the_teacher_only_when_there_is_one() -> None:
+    assert describe(_record(20)) == "step 20: loss 2.000, 10.0 images/s"
+    taught = _record(40, kind="epoch") | {"distill": 0.5}
+    assert describe(taught) == "epoch 1 done, step 40: loss 2.000, distill 0.500, 10.0 images/s"
