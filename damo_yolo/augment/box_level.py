@@ -160,25 +160,9 @@ def _recolor(
     boxes = sample.boxes[chosen]
     spread = spreads(area(boxes), scale_splits(sample.image, config))
     bells = GaussianMap.around(boxes, spread, width=width, height=height)
-    if not bells.weights.size:
-        return sample
-    values = sample.image.astype(np.float32) / np.float32(255)
-    changed = change_color(values, policy.color, policy.color_level)
     image = sample.image.copy()
-    region = bells.rows, bells.columns
-    image[region] = _mix(values[region], changed[region], bells.weights, peak=255)
+    bells.blend_into(image, change_color(image, policy.color, policy.color_level))
     return replace(sample, image=image)
-
-
-def _mix(
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    *,
-    peak: float,
-) -> Image:
-    mixed = before + (after - before) * weights[..., None]
-    return np.rint(mixed * peak).clip(0, 255).astype(np.uint8)
 
 
 def _reshape(
@@ -241,9 +225,7 @@ def _paste(target: Image, content: Image) -> None:
     height, width = target.shape[:2]
     whole = np.array([[0, 0, width, height]], np.float32)
     bell = GaussianMap.around(whole, np.ones(1), width=width, height=height)
-    region = bell.rows, bell.columns
-    before, after = target[region].astype(np.float32), content[region].astype(np.float32)
-    target[region] = _mix(before, after, bell.weights, peak=1)
+    bell.blend_into(target, content)
 
 
 def _flipped(crop: Image, _strength: float, _config: BoxLevelConfig) -> Image:

@@ -1,7 +1,7 @@
-"""Photometric changes: blends with a degenerate picture, and inverting additions.
+"""Photometric changes: blends with a degenerate picture, and additions to the darker values.
 
-Shapes: H, W pixels. Images here are float32 (H, W, 3) RGB in 0..1. Source: facts damo_yolo.md,
-section 8.2.
+Shapes: H, W pixels. Images are uint8 (H, W, 3) RGB. Source: facts damo_yolo.md, section 8.2; the
+published code works on 0..1 without rounding, which differs by less than one grey level.
 """
 
 from collections.abc import Callable
@@ -9,50 +9,56 @@ from typing import Literal, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-FloatImage = NDArray[np.float32]
+from damo_yolo.augment.geometry import Image
+
 ColorName = Literal["color", "contrast", "brightness", "sharpness", "solarize_add"]
 
-GREY_WEIGHTS = np.array([[0.2989, 0.587, 0.114]], np.float32)
 SMOOTH_KERNEL = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
-SOLARIZE_BELOW = 0.5
 MAX_LEVEL = 10
+PEAK = 255
+SOLARIZE_BELOW = 0.5
+SOLARIZE_MAX = 0.4296875
 
 
-def change_color(image: FloatImage, name: ColorName, level: float) -> FloatImage:
+def change_color(image: Image, name: ColorName, level: float) -> Image:
     """Return the picture changed by the named operation at a level of 0 (weak) to 10."""
     if name == "solarize_add":
-        return solarize_add(image, level / MAX_LEVEL * 0.4296875)
+        return solarize_add(image, level / MAX_LEVEL * SOLARIZE_MAX)
     return blend(image, _DEGENERATE[name](image), level / MAX_LEVEL * 1.8 + 0.1)
 
 
-def blend(image: FloatImage, degenerate: FloatImage, factor: float) -> FloatImage:
-    """Return `degenerate` at factor 0, `image` at 1, and what lies beyond, cut to 0..1."""
-    mixed = cv2.addWeighted(image, factor, degenerate, 1 - factor, 0)
-    return cast("FloatImage", mixed.clip(0, 1) if factor > 1 else mixed)
+def blend(image: Image, degenerate: Image, factor: float) -> Image:
+    """Return `degenerate` at factor 0, `image` at 1, and what lies beyond, cut to 0..255."""
+    return cast("Image", cv2.addWeighted(image, factor, degenerate, 1 - factor, 0))
 
 
-def solarize_add(image: FloatImage, amount: float) -> FloatImage:
-    """Add to the darker half of the values."""
-    return cast("FloatImage", image + np.float32(amount) * (image <= SOLARIZE_BELOW))
+def solarize_add(image: Image, amount: float) -> Image:
+    """Add a share of the peak to the values of the darker half."""
+    values = np.arange(PEAK + 1)
+    lifted = values + amount * PEAK * (values <= SOLARIZE_BELOW * PEAK)
+    return cast("Image", cv2.LUT(image, np.rint(lifted).clip(0, PEAK).astype(np.uint8)))
 
 
-def _grey(image: FloatImage) -> FloatImage:
-    values = cv2.transform(image, GREY_WEIGHTS)  # (H, W)
-    return cast("FloatImage", cv2.merge([values] * 3))
+def _grey(image: Image) -> Image:
+    return cast("Image", cv2.cvtColor(_values(image), cv2.COLOR_GRAY2RGB))
 
 
-def _mean_grey(image: FloatImage) -> FloatImage:
-    return np.full_like(image, cv2.transform(image, GREY_WEIGHTS).mean())
+def _mean_grey(image: Image) -> Image:
+    return np.full_like(image, round(float(_values(image).mean())))
 
 
-def _smooth(image: FloatImage) -> FloatImage:
+def _smooth(image: Image) -> Image:
     smoothed = cv2.filter2D(image, -1, SMOOTH_KERNEL, borderType=cv2.BORDER_REFLECT_101)
-    return cast("FloatImage", smoothed)
+    return cast("Image", smoothed)
 
 
-_DEGENERATE: dict[ColorName, Callable[[FloatImage], FloatImage]] = {
+def _values(image: Image) -> Image:
+    """Return (H, W) luma."""
+    return cast("Image", cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+
+_DEGENERATE: dict[ColorName, Callable[[Image], Image]] = {
     "color": _grey,
     "contrast": _mean_grey,
     "brightness": np.zeros_like,

@@ -81,7 +81,7 @@ def _letterbox(
     factors = np.array([inner_width / columns, inner_height / rows] * 2, np.float32)
     boxes = partner.boxes * factors
     if overlay.mirrored:
-        return image[:, ::-1], flip_boxes(boxes, width=outer_width)
+        return cast("Image", cv2.flip(image, 1)), flip_boxes(boxes, width=outer_width)
     return image, boxes
 
 

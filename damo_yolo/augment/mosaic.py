@@ -18,7 +18,9 @@ from damo_yolo.augment.geometry import (
     Affine,
     Boxes,
     Image,
+    Matrix,
     known_to_all,
+    warp_boxes,
     warp_image,
     warp_objects,
 )
@@ -26,6 +28,8 @@ from damo_yolo.boxes import area, clip
 from damo_yolo.samples import Sample
 
 NUM_TILES = 4
+MARGIN_PX = 2
+"""Around what is seen of the canvas: interpolation looks one pixel further."""
 
 Span = tuple[int, int, int, int]
 """Left, top, right, bottom in whole pixels."""
@@ -43,23 +47,27 @@ def mosaic(tiles: Sequence[Sample], centre: tuple[int, int], view: Affine) -> Sa
         A sample of the tiles' size; a class is known where it is known in all four.
     """
     height, width = tiles[0].image.shape[:2]
-    canvas = np.empty((2 * height, 2 * width, 4), np.uint8)
-    canvas[...] = GREY
+    canvas = (2 * width, 2 * height)
+    matrix = view.matrix(canvas, (width, height))
+    seen = _seen(matrix, canvas, (width, height))
+    left, top, right, bottom = seen
+    part = np.empty((bottom - top, right - left, 4), np.uint8)  # of the canvas
+    part[...] = GREY
     boxes, labels = [], []
     for index, tile in enumerate(tiles):
-        on_canvas, on_tile = place_tile(index, centre, tile.image.shape[1::-1], canvas.shape[1::-1])
-        _paste(tile.image, on_tile, canvas, on_canvas)
+        on_canvas, on_tile = place_tile(index, centre, tile.image.shape[1::-1], canvas)
+        _paste(tile.image, (on_canvas, on_tile), part, seen)
         shifted, kept = _shift(tile.boxes, on_canvas, on_tile)
         boxes.append(shifted)
         labels.append(tile.labels[kept])
 
-    matrix = view.matrix((2 * width, 2 * height), (width, height))
     moved, kept = warp_objects(
         np.concatenate(boxes), matrix, scale=view.scale, width=width, height=height
     )
+    from_part = matrix @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64)
     picture = replace(
         tiles[0],
-        image=warp_image(canvas, matrix, width=width, height=height),
+        image=warp_image(part, from_part, width=width, height=height),
         known=known_to_all(tiles),
     )
     return picture.with_objects(moved, np.concatenate(labels)[kept])
@@ -86,10 +94,28 @@ def place_tile(
     return (x1, y1, x2, y2), (x1 - left, y1 - top, x2 - left, y2 - top)
 
 
-def _paste(tile: Image, on_tile: Span, canvas: Image, on_canvas: Span) -> None:
-    x1, y1, x2, y2 = on_tile
-    left, top, right, bottom = on_canvas
-    cv2.cvtColor(tile[y1:y2, x1:x2], cv2.COLOR_RGB2RGBA, dst=canvas[top:bottom, left:right])
+def _seen(matrix: Matrix, canvas: tuple[int, int], target: tuple[int, int]) -> Span:
+    """Return the part of the canvas that the picture can show; the rest need not be drawn."""
+    frame = np.array([[0, 0, *target]], np.float32)
+    x1, y1, x2, y2 = warp_boxes(frame, np.linalg.inv(matrix).astype(np.float64))[0]
+    left, right = (int(np.clip(x, 0, canvas[0])) for x in (x1 - MARGIN_PX, x2 + MARGIN_PX))
+    top, bottom = (int(np.clip(y, 0, canvas[1])) for y in (y1 - MARGIN_PX, y2 + MARGIN_PX))
+    return left, top, right, bottom
+
+
+def _paste(tile: Image, place: tuple[Span, Span], part: Image, seen: Span) -> None:
+    """Draw what is seen of a tile; `part` is the seen part of the canvas."""
+    on_canvas, on_tile = place
+    x1, y1 = max(on_canvas[0], seen[0]), max(on_canvas[1], seen[1])
+    x2, y2 = min(on_canvas[2], seen[2]), min(on_canvas[3], seen[3])
+    if x1 >= x2 or y1 >= y2:
+        return
+    across, down = on_tile[0] - on_canvas[0], on_tile[1] - on_canvas[1]
+    cv2.cvtColor(
+        tile[y1 + down : y2 + down, x1 + across : x2 + across],
+        cv2.COLOR_RGB2RGBA,
+        dst=part[y1 - seen[1] : y2 - seen[1], x1 - seen[0] : x2 - seen[0]],
+    )
 
 
 def _shift(boxes: Boxes, on_canvas: Span, on_tile: Span) -> tuple[Boxes, NDArray[np.intp]]:

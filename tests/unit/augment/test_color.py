@@ -21,16 +21,18 @@ def test_colour_changes_are_the_published_ones(
     golden_dir: Path, name: ColorName, level: float, published: str
 ) -> None:
     data = np.load(golden_dir / "preprocess_augment.npz")
-    image = np.ascontiguousarray(data["sada.image"].transpose(1, 2, 0))
+    image = np.rint(data["sada.image"].transpose(1, 2, 0) * 255).astype(np.uint8)
 
     changed = change_color(image, name, level)
 
-    np.testing.assert_allclose(changed.transpose(2, 0, 1), data[f"sada.{published}"], atol=1e-6)
+    expected = data[f"sada.{published}"].transpose(1, 2, 0) * 255
+    assert np.abs(changed - expected).max() <= 1
+    assert np.abs(changed - expected).mean() < 0.4
 
 
 def test_solarizing_lifts_the_darker_values_only() -> None:
-    image = np.array([[[0.0, 0.5, 0.75]]], np.float32)
+    image = np.array([[[0, 127, 128]]], np.uint8)
 
     changed = change_color(image, "solarize_add", 10)
 
-    np.testing.assert_allclose(changed, [[[0.4296875, 0.9296875, 0.75]]])
+    assert changed.tolist() == [[[110, 237, 128]]]  # 0.4296875 of 255 is 109.6

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from damo_yolo.augment.geometry import Affine
+from damo_yolo.augment.geometry import Affine, add_channel, warp_image
 from damo_yolo.augment.mosaic import mosaic, place_tile
 from tests.picture_builders import centres_show_labels, painted
 
@@ -101,3 +101,25 @@ def test_four_backgrounds_make_a_background() -> None:
     assert picture.boxes.shape == (0, 4)
     assert picture.boxes.dtype == np.float32
     assert picture.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_only_what_is_seen_is_drawn_and_nothing_seen_is_missing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tiles = [painted(5, side=64, seed=i) for i in range(4)]
+    centre = (int(rng.integers(32, 96)), int(rng.integers(32, 96)))
+    view = Affine(rng.uniform(-10, 10), rng.uniform(0.1, 2), 2, -2, rng.uniform(0, 1), 0.3)
+    canvas = np.full((128, 128, 3), 114, np.uint8)
+    for index, tile in enumerate(tiles):
+        (left, top, right, bottom), (x1, y1, x2, y2) = place_tile(
+            index, centre, (64, 64), (128, 128)
+        )
+        canvas[top:bottom, left:right] = tile.image[y1:y2, x1:x2]
+
+    picture = mosaic(tiles, centre, view)
+
+    matrix = view.matrix((128, 128), (64, 64))
+    expected = warp_image(add_channel(canvas), matrix, width=64, height=64)
+    difference = np.abs(picture.image.astype(int) - expected)
+    assert difference.max() <= 1
+    assert difference.mean() < 0.02
