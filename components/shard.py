@@ -22,5 +22,5 @@ def write_shards(
         workspace, "shards", plan=plan_uri, records=records_uri, code=code_version
     )
     result = shard(records_uri, plan_uri, shards.uri)
-    shards.metadata["manifest_sha256"] = result.manifest_sha256
+    shards.metadata["manifest_sha256"] = result.train.sha256
     return str(shards.uri)

@@ -7,6 +7,8 @@ catalog -> check -> merge -> balance -> shard -> teacher -> student -> evaluate 
     kfp-run pipelines/general_class.py --endpoint URL --set workspace=s3://bucket/runs
 """
 
+from typing import cast
+
 from kfp import dsl
 
 from components import balance as balance_step
@@ -146,4 +148,4 @@ def general_class(
         workspace=workspace,
     )
     report.set_caching_options(enable_caching=False)  # it says who is champion now
-    return sized(report, SMALL).outputs["Output"]
+    return cast("str", sized(report, SMALL).outputs["Output"])

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -120,6 +121,7 @@ def run_here(pipeline: "BaseComponent", arguments: dict[str, Any], *, cache: boo
         root = Path("runs").resolve()
     root.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    warnings.filterwarnings("ignore", module=r"kfp\.")  # what a local run cannot honour
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(root / "kfp"),
@@ -127,7 +129,8 @@ def run_here(pipeline: "BaseComponent", arguments: dict[str, Any], *, cache: boo
     )
     started = time.monotonic()
     screen = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    with _ray_head(), _stdout_to(StepLog(root / "kfp-run.log", screen)) as log:
+    step_log = StepLog(root / "kfp-run.log", screen, names=_display_names(pipeline))
+    with _ray_head(), _stdout_to(step_log) as log:
         try:
             task = pipeline(**arguments)
         except RuntimeError as error:  # how KFP's local runner says that a step failed
@@ -216,6 +219,12 @@ def _typed(name: str, value: Any, *, raw: str, kind: str) -> Any:
             f"the parameter {name!r} is {form}, not {raw!r}", fix=f"write {name}=<{form}>"
         )
     return float(value) if kind == "Float" else value
+
+
+def _display_names(pipeline: "BaseComponent") -> dict[str, str]:
+    """Return what a person calls each task, by the name KFP's local runner prints."""
+    tasks = pipeline.pipeline_spec.root.dag.tasks.values()
+    return {task.component_ref.name.removeprefix("comp-"): task.task_info.name for task in tasks}
 
 
 def _print_parameters(pipeline: "BaseComponent") -> None:

@@ -3,6 +3,7 @@
 import io
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +20,15 @@ ENDED = re.compile(r"^Task '(?P<name>[^']+)' finished with status (?P<status>\w+
 REUSED = re.compile(r"^Task '?(?P<name>[^' ]+)'? cache hit")
 ERROR = re.compile(r"^\s*damo_yolo\.errors\.\w+: (?P<problem>.*)$")
 FIX = re.compile(r"^\s*fix: (?P<fix>.*)$")
+EXECUTOR = re.compile(r"^\[KFP Executor [^]]*\]: (?P<text>.*)$")
+"""KFP's prefix of everything a step logs."""
+EXECUTOR_NOISE = ("Looking for component", "Loading KFP", "Got executor_input", "Wrote executor")
 NOISE = re.compile(
-    r"\[KFP Executor|^\s*$|Traceback \(most recent call last\)|^\s+File \"|Warning: |warnings\.warn"
+    r"^\s*$|Warning: |warn(ings)?\.warn|^    \w+\(|"
+    r"^\(\S+ pid=|^\d{4}[-/]\d\d[-/]\d\d .*(INFO|WARNING|WARN)\b"
 )
+"""What libraries say that no user asked for; it stays in the file."""
+LAST_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b.*$")
 INDENT = "    "
 
 
@@ -39,21 +46,26 @@ class StepLog(io.TextIOBase):
     Every line goes to the file; a line per step, and what the steps themselves say, to the screen.
     """
 
-    def __init__(self, path: Path, screen: Console) -> None:
+    def __init__(
+        self, path: Path, screen: Console, *, names: Mapping[str, str] | None = None
+    ) -> None:
         """Open the file for appending.
 
         Args:
             path: log file that keeps every line of every run.
             screen: where a person looks; bound to the real stdout, which this object replaces.
+            names: what a person calls a step, by the name KFP prints.
         """
         self.path = path
         self._screen = screen
+        self._names = names or {}
         self._file = path.open("a", encoding="utf-8")
         self._pending = ""
         self._step = ""
         self._started = 0.0
+        self._quiet_until = ""
         self._in_traceback = False
-        self._problem: list[str] = []
+        self._problem = ""
         self._fix = ""
 
     def __enter__(self) -> Self:
@@ -86,7 +98,7 @@ class StepLog(io.TextIOBase):
             return None
         if self._problem:
             fix = self._fix or f"read {self.path}"
-            return StepFailed(f"step {self._step}: " + " ".join(self._problem), fix)
+            return StepFailed(f"step {self._step}: {self._problem}", fix)
         return StepFailed(f"step {self._step} failed", f"read the end of {self.path}")
 
     def _tell(self, line: str) -> None:
@@ -98,23 +110,45 @@ class StepLog(io.TextIOBase):
 
     def _tell_runner(self, text: str) -> None:
         if match := STARTED.match(text):
-            self._step, self._started = match["name"], time.monotonic()
-            self._problem, self._fix, self._in_traceback = [], "", False
+            self._step, self._started = self._name(match), time.monotonic()
+            self._problem, self._fix, self._in_traceback = "", "", False
+            self._quiet_until = ""
             self._screen.print(f"[bold]{self._step}[/]")
         elif match := REUSED.match(text):
-            self._screen.print(f"[bold]{match['name']}[/] [dim]reused[/]")
+            self._screen.print(f"[bold]{self._name(match)}[/] [dim]reused[/]")
         elif match := ENDED.match(text):
             seconds = time.monotonic() - self._started
             colour = "green" if match["status"] == "SUCCESS" else "red"
             word = "done" if match["status"] == "SUCCESS" else "failed"
             self._screen.print(f"  [{colour}]{word}[/] [dim]{seconds:.1f} s[/]")
+            self._quiet_until = "the next step"  # KFP lists the outputs now
+
+    def _name(self, match: re.Match[str]) -> str:
+        return self._names.get(match["name"], match["name"])
 
     def _tell_step(self, line: str) -> None:
-        if match := ERROR.match(line):
-            self._problem, self._in_traceback = [match["problem"]], True
+        if self._quiet_until:
+            self._quiet_until = "" if line.rstrip() == self._quiet_until else self._quiet_until
+        elif match := ERROR.match(line):
+            self._problem, self._fix, self._in_traceback = match["problem"], "", True
         elif self._problem and (match := FIX.match(line)):
             self._fix = match["fix"]
         elif "Traceback (most recent call last)" in line:
             self._in_traceback = True
-        elif not self._in_traceback and not NOISE.search(line):
+        elif self._in_traceback:
+            self._keep_reason(line)
+        elif match := EXECUTOR.match(line):
+            self._tell_logged(match["text"])
+        elif not NOISE.search(line):
             self._screen.print(f"  {line.rstrip()}", markup=False)
+
+    def _tell_logged(self, text: str) -> None:
+        if text.startswith("Got executor_input"):
+            self._quiet_until = "}"
+        elif not text.startswith(EXECUTOR_NOISE) and not NOISE.search(text):
+            self._screen.print(f"  {text}", markup=False)
+
+    def _keep_reason(self, line: str) -> None:
+        """Keep the last line of a traceback that is not a user's error: better than nothing."""
+        if not self._fix and LAST_LINE.match(line):
+            self._problem = line.rstrip()

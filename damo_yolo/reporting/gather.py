@@ -49,6 +49,8 @@ class RunFiles:
     records: dict[str, Any]
     datasets: dict[str, Any]
     plan: dict[str, Any]
+    manifest: dict[str, Any]
+    """Of the training shards."""
     trained: dict[str, dict[str, Any]]
     """By role: `result.json` of the model folder."""
     progress: dict[str, list[Record]]
@@ -69,6 +71,7 @@ class RunFiles:
             records=_json(locations.records_uri, "result.json"),
             datasets=_json(locations.records_uri, "datasets.json")["datasets"],
             plan=_json(locations.plan_uri, "plan.json"),
+            manifest=_json(locations.shards_uri, "train/manifest.json"),
             trained={role: _json(locations.model_uri(role), "result.json") for role in ROLES},
             progress={role: read_metrics(locations.model_uri(role)) for role in ROLES},
             evaluations={
@@ -116,7 +119,7 @@ def gather_details(files: RunFiles) -> Details:
             "passport": files.version["passport_sha256"],
             "MLflow run": files.version["run_id"],
             "MLflow store": files.version["tracking_uri"],
-            "training manifest": student["manifest_sha256"],
+            "training manifest": files.manifest["sha256"],
             "validation manifest": evaluation["manifest_sha256"],
             "label space": evaluation["label_space_sha256"],
             "student weights": student["model_sha256"],
@@ -146,7 +149,7 @@ def _dataset_row(files: RunFiles, name: str) -> DatasetRow:
 def _trained_row(files: RunFiles, role: str) -> ModelRow:
     metrics = files.evaluations[role]
     headline = metrics["headline"]
-    notes = {"student": "distilled", "twin": "the student without a teacher", "teacher": ""}
+    notes = {"student": "distilled", "twin": "no teacher", "teacher": ""}
     return ModelRow(
         name=f"{role} {metrics['model']}",
         ap=metrics["ap"],
@@ -161,14 +164,14 @@ def _trained_row(files: RunFiles, role: str) -> ModelRow:
 def _artifact_row(artifact: Artifact) -> ModelRow:
     metrics = artifact.metrics
     drop = metrics.get("ap_drop")
-    note = artifact.note if drop is None else f"AP drop {drop:+.4f} against torch"
+    note = artifact.note if drop is None else f"AP {-drop:+.4f} against torch"
     return ModelRow(
         name=f"{artifact.kind} {artifact.precision}",
         ap=metrics.get("ap"),
         ap50=metrics.get("ap50"),
         latency_ms=metrics.get("latency_p50_ms"),
         size_mb=metrics.get("size_mb"),
-        note=note if artifact.attested else f"not attested: {artifact.note}",
+        note=note if artifact.attested else "not attested",
     )
 
 

@@ -18,6 +18,7 @@ def print_summary(summary_uri: str, console: Console) -> None:
     console.print()
     console.print(_datasets(summary))
     console.print(_models(summary))
+    console.print(_sources(summary))
     console.print(_gates(summary))
     console.print(
         f"registered [bold]{summary.registered_model} v{summary.version}[/]"
@@ -47,22 +48,32 @@ def _datasets(summary: Summary) -> Table:
 
 
 def _models(summary: Summary) -> Table:
-    sources = sorted({name for row in summary.models for name in row.ap_by_source})
-    table = Table(title=f"AP on '{summary.headline}', then per source", title_justify="left")
-    table.add_column("model")
-    for name in ("AP", "AP50", *sources, "ms", "MB"):
-        table.add_column(name, justify="right")
+    table = Table(title=f"AP on '{summary.headline}'", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for name in ("AP", "AP50", "ms", "MB"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("note")
     for row in summary.models:
         table.add_row(
             row.name,
             _figure(row.ap, 3),
             _figure(row.ap50, 3),
-            *(_figure(row.ap_by_source.get(name), 3) for name in sources),
             _figure(row.latency_ms, 1),
             _figure(row.size_mb, 1),
             row.note,
         )
+    return table
+
+
+def _sources(summary: Summary) -> Table:
+    rows = [row for row in summary.models if row.ap_by_source]
+    table = Table(title="AP per source, over the classes it annotates", title_justify="left")
+    table.add_column("model", no_wrap=True)
+    names = sorted({name for row in rows for name in row.ap_by_source})
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row.name, *(_figure(row.ap_by_source.get(name), 3) for name in names))
     return table
 
 

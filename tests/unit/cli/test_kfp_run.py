@@ -81,7 +81,12 @@ RUN = """\
 10:00:00.000 - INFO - Streamed logs:
 
     [KFP Executor 2026-11-23 INFO]: Looking for component
+    [KFP Executor 2026-11-23 INFO]: Got executor_input:
+    {
+        "inputs": {}
+    }
     merged 3 datasets
+    [KFP Executor 2026-11-23 INFO]: step 20: loss 1.5
     Traceback (most recent call last):
       File "a.py", line 1, in <module>
     damo_yolo.errors.DataError: 2 classes are not mapped, first: Bat
@@ -103,7 +108,20 @@ def test_a_failed_step_tells_its_error_and_no_traceback(tmp_path: Path) -> None:
     assert failure.fix == "add each to the mapping"
     shown = screen.getvalue()
     assert "check reused" in shown
-    assert "merged 3 datasets" in shown
+    assert "  merged 3 datasets" in shown
+    assert "  step 20: loss 1.5" in shown
+    assert "inputs" not in shown
     assert "Traceback" not in shown
     assert "KFP Executor" not in shown
     assert "Traceback" in (tmp_path / "run.log").read_text()
+
+
+def test_an_unforeseen_error_is_told_by_its_last_line(tmp_path: Path) -> None:
+    with StepLog(tmp_path / "run.log", Console(file=io.StringIO())) as log:
+        log.write("10:00:00.000 - INFO - Executing task 'merge'\n")
+        log.write("    Traceback (most recent call last):\n      File x\n    KeyError: 'a'\n")
+        failure = log.failure()
+
+    assert failure is not None
+    assert failure.problem == "step merge: KeyError: 'a'"
+    assert "run.log" in failure.fix
