@@ -15,9 +15,8 @@ def merge_datasets(
     records: dsl.Output[dsl.Dataset],
 ) -> str:
     """Merge the checked datasets."""
-    from damo_yolo.stages.merge import merge_datasets
-
     from damo_yolo.artifacts import output_uri
+    from damo_yolo.stages.merge import merge_datasets
 
     records.uri = output_uri(
         workspace, "records", digest=catalog_digest, code=code_version, checked=check_uri

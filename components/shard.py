@@ -14,9 +14,8 @@ def write_shards(
     shards: dsl.Output[dsl.Dataset],
 ) -> str:
     """Write webdataset shards and their manifest."""
-    from damo_yolo.stages.shard import shard
-
     from damo_yolo.artifacts import output_uri
+    from damo_yolo.stages.shard import shard
 
     shards.uri = output_uri(
         workspace, "shards", plan=plan_uri, records=records_uri, code=code_version

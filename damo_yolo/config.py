@@ -1,5 +1,6 @@
 """Frozen, typed configs: YAML in and out, dotted overrides, errors a user can act on."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -74,15 +75,11 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise ConfigError(
-            f"override {text!r} has no name and value", fix="write it as name=value"
-        )
+        raise ConfigError(f"override {text!r} has no name and value", fix="write it as name=value")
     parsed = yaml.safe_load(value)
     if isinstance(parsed, str):  # YAML 1.1 takes 1e-4 for a word
-        try:
+        with contextlib.suppress(ValueError):
             parsed = float(parsed)
-        except ValueError:
-            pass
     return name.strip(), parsed
 
 

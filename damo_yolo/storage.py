@@ -33,10 +33,8 @@ def is_remote(uri: str) -> bool:
 def join(uri: str, *parts: str) -> str:
     """Append path parts to a location; an absolute or remote part replaces what came before."""
     for part in parts:
-        if is_remote(part) or part.startswith("/"):
-            uri = part
-        else:
-            uri = f"{uri.rstrip('/')}/{part}"
+        is_absolute = is_remote(part) or part.startswith("/")
+        uri = part if is_absolute else f"{uri.rstrip('/')}/{part}"
     return uri
 
 

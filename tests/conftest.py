@@ -1,4 +1,4 @@
-"""Fixtures for data that may lie beside the checkout; a test that needs it says so when it is not."""
+"""Fixtures for data that may lie beside the checkout; a test says so when it needs what is not."""
 
 from pathlib import Path
 

@@ -123,10 +123,12 @@ class FakeApi(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def api() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    handler = type("Handler", (FakeApi,), {"runs": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    class Handler(FakeApi):
+        runs: list[dict[str, Any]] = []  # noqa: RUF012 - one list for each server
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.runs
+    yield f"http://127.0.0.1:{server.server_port}", Handler.runs
     server.shutdown()
     server.server_close()
 

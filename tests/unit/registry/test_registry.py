@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from damo_yolo.artifacts import Artifact
+from damo_yolo.artifacts import Artifact, Precision
 from damo_yolo.errors import DataError, GateError
 from damo_yolo.registry.promote import (
     Gate,
@@ -24,7 +24,9 @@ from damo_yolo.registry.register import (
 )
 
 
-def make_artifact(folder: Path, *, precision: str = "fp16", drop: float | None = 0.001) -> Artifact:
+def make_artifact(
+    folder: Path, *, precision: Precision = "fp16", drop: float | None = 0.001
+) -> Artifact:
     path = folder / f"detector_{precision}.xml"
     path.write_text(f"<net precision='{precision}'/>")
     path.with_suffix(".bin").write_bytes(b"weights")
@@ -81,7 +83,7 @@ def test_a_version_may_lie_only_a_little_under_the_champion(
      ("int8", 0.04, "failed")],
 )  # fmt: skip
 def test_parity_gates_follow_the_precision(
-    tmp_path: Path, precision: str, drop: float, status: str
+    tmp_path: Path, precision: Precision, drop: float, status: str
 ) -> None:
     artifact = make_artifact(tmp_path, precision=precision, drop=drop)
 
