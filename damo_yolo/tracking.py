@@ -17,6 +17,9 @@ from damo_yolo.errors import DamoYoloError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+logger = logging.getLogger(__name__)
 
 RUN_KEY_TAG = "damo_yolo.run_key"
 LAST_STEP_TAG = "damo_yolo.last_step"
@@ -51,30 +54,41 @@ class TrackedRun:
         self._client = client
         self.run_id = run_id
         self._last_step = self._read_last_step()
+        self._waiting: list[Mapping[str, Any]] = []
 
     def log_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Log the numbers of records that carry a `step` beyond those already logged.
+
+        What MLflow does not take is kept and sent with the next records, or when the run ends: a
+        tracker that is away for a while stops no training.
 
         Args:
             records: in order of `step`; text, booleans and nested values are left out.
         """
         if self._client is None:
             return
-        from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
 
-        fresh = [record for record in records if record["step"] > self._last_step]
-        if not fresh:
+        self._waiting += [record for record in records if record["step"] > self._last_step]
+        try:
+            self.send()
+        except MlflowException as error:
+            logger.warning("MLflow took no metrics, will try again: %s", error)
+
+    def send(self) -> None:
+        """Send the records that wait.
+
+        Raises:
+            MlflowException: MLflow does not take them.
+        """
+        if self._client is None or not self._waiting:
             return
-        metrics = [
-            Metric(name, float(value), int(record.get("time", 0) * 1000), int(record["step"]))
-            for record in fresh
-            for name, value in record.items()
-            if name not in {"step", "time"} and type(value) in {int, float}
-        ]
+        metrics = [metric for record in self._waiting for metric in _metrics(record)]
         for start in range(0, len(metrics), BATCH_SIZE):
             self._client.log_batch(self.run_id, metrics=metrics[start : start + BATCH_SIZE])
-        self._last_step = int(fresh[-1]["step"])
+        self._last_step = int(self._waiting[-1]["step"])
         self._client.set_tag(self.run_id, LAST_STEP_TAG, str(self._last_step))
+        self._waiting = []
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
@@ -115,7 +129,9 @@ def track(info: RunInfo, tracking_uri: str) -> Iterator[TrackedRun]:
     except BaseException:
         client.set_terminated(run.run_id, status="FAILED")
         raise
-    client.set_terminated(run.run_id, status="FINISHED")
+    with _explained(tracking_uri):
+        run.send()
+        client.set_terminated(run.run_id, status="FINISHED")
 
 
 def default_tracking_uri(workspace: str) -> str:
@@ -129,17 +145,33 @@ def _open_client(tracking_uri: str) -> "MlflowClient":
     for name in ("alembic", "mlflow.store.db.utils"):  # a fresh database tells every migration
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
+
+    with _explained(tracking_uri):
+        client = MlflowClient(tracking_uri=tracking_uri)
+        client.search_experiments(max_results=1)  # migrates a fresh database, here and only here
+    return client
+
+
+@contextmanager
+def _explained(tracking_uri: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
-        client = MlflowClient(tracking_uri=tracking_uri)
-        client.search_experiments(max_results=1)  # migrates a fresh database, here and only here
+        yield
     except (MlflowException, OSError) as error:
         raise DamoYoloError(
             f"MLflow at {tracking_uri} does not answer: {error}",
             fix="correct the tracking location, or leave it empty to track nothing",
         ) from None
-    return client
+
+
+def _metrics(record: Mapping[str, Any]) -> "Iterator[Metric]":
+    from mlflow.entities import Metric
+
+    time_ms = int(record.get("time", 0) * 1000)
+    for name, value in record.items():
+        if name not in {"step", "time"} and type(value) in {int, float}:
+            yield Metric(name, float(value), time_ms, int(record["step"]))
 
 
 def _find_or_create(client: "MlflowClient", info: RunInfo) -> str:

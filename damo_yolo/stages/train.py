@@ -3,11 +3,12 @@
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from damo_yolo import storage
 from damo_yolo.config import Config
-from damo_yolo.errors import TrainingError
+from damo_yolo.errors import ConfigError, TrainingError
 from damo_yolo.mixing.plan import PLAN_FILE
 from damo_yolo.recipes.choose import load_config
 from damo_yolo.shards.manifest import SUMMARY_FILE, read_summary
@@ -15,7 +16,7 @@ from damo_yolo.tracking import RunInfo, track
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.launch import LaunchConfig, launch
 from damo_yolo.training.progress import FILE_NAME as METRICS_FILE
-from damo_yolo.training.progress import following, read_metrics, write_progress
+from damo_yolo.training.progress import Record, following, progress, read_metrics
 from damo_yolo.training.run import MODEL_FILE, TrainJob
 
 RESULT_FILE = "result.json"
@@ -92,7 +93,12 @@ def train_detector(
     )
     with ExitStack() as stack:
         run = stack.enter_context(track(info, tracking_uri))
-        stack.enter_context(following(out_uri, [write_progress, run.log_metrics]))
+
+        def log_steps(records: Sequence[Record]) -> None:
+            run.log_metrics([record for record in records if record["kind"] == "step"])
+
+        sinks = [stack.enter_context(progress()), log_steps]
+        stack.enter_context(following(out_uri, sinks))
         launch(job, launch_config or LaunchConfig(num_workers=num_workers))
     result = _summarise(job, tracking_run_id=run.run_id)
     storage.write_text(storage.join(out_uri, RESULT_FILE), result.model_dump_json(indent=2))
@@ -102,8 +108,9 @@ def train_detector(
 def _describe(
     config: TrainConfig, *, shards_uri: str, plan_uri: str, out_uri: str, teacher_uri: str
 ) -> TrainJob:
+    _check_teacher(config, teacher_uri)
     manifest = read_summary(storage.join(shards_uri, "train"))
-    teacher = storage.sha256(_model_file(teacher_uri)) if teacher_uri and config.distill else ""
+    teacher = storage.sha256(_model_file(teacher_uri)) if teacher_uri else ""
     inputs = {
         "config": config.model_dump(mode="json"),
         "manifest": manifest.sha256,
@@ -120,6 +127,19 @@ def _describe(
         run_key=hashlib.sha256(text.encode()).hexdigest(),
         manifest_sha256=manifest.sha256,
     )
+
+
+def _check_teacher(config: TrainConfig, teacher_uri: str) -> None:
+    if config.distill and not teacher_uri:
+        raise TrainingError(
+            "the configuration distils, but no teacher is given",
+            fix="name a trained model folder as teacher, or set distill to null",
+        )
+    if teacher_uri and not config.distill:
+        raise ConfigError(
+            f"the teacher {teacher_uri} is given, but the configuration does not distil",
+            fix="set distill in the configuration, or name no teacher",
+        )
 
 
 def _model_file(uri: str) -> str:

@@ -174,6 +174,7 @@ def _record(kind: str, run: Run, meter: Meter, epoch: int) -> Record:
     return {
         "kind": kind,
         "step": state.position.step,
+        "total_steps": run.timeline.total_steps,
         "epoch": epoch + 1
         if kind == "epoch"
         else state.position.step / run.timeline.steps_per_epoch,

@@ -2,10 +2,14 @@
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from damo_yolo import storage
 
@@ -50,8 +54,29 @@ def read_metrics(folder_uri: str) -> list[Record]:
     return [json.loads(line) for line in storage.read_text(uri).splitlines()]
 
 
-def write_progress(records: Sequence[Record]) -> None:
-    """Log a line of text for each record; a sink of `following`."""
+@contextmanager
+def progress() -> Iterator[Sink]:
+    """Yield a sink that shows records: a bar on a terminal, a line each in a log."""
+    if not sys.stderr.isatty():
+        yield _log_lines
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("starting workers", total=None)
+
+        def show(records: Sequence[Record]) -> None:
+            last = records[-1]
+            bar.update(
+                task,
+                completed=last["step"],
+                total=last["total_steps"],
+                description=describe(last),
+            )
+
+        yield show
+
+
+def _log_lines(records: Sequence[Record]) -> None:
     for record in records:
         logger.info("%s", describe(record))
 

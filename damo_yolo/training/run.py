@@ -179,15 +179,10 @@ def load_teacher(job: TrainJob, space: LabelSpace, device: torch.device) -> Dete
     """Load a trained model, frozen and in evaluation mode.
 
     Raises:
-        TrainingError: no teacher is named, or its label space is another one.
+        TrainingError: its label space is another one.
     """
     distill = job.config.distill
     assert distill is not None
-    if not job.teacher_uri:
-        raise TrainingError(
-            "the configuration distils, but no teacher is given",
-            fix="name a trained model folder as teacher, or set distill to null",
-        )
     model = load_model(job.teacher_uri)
     if model.info.label_space_sha256 != space.sha256 and not distill.allow_other_classes:
         raise TrainingError(

@@ -60,6 +60,29 @@ def test_a_repeated_run_continues_and_logs_no_point_twice(tracking_uri: str) -> 
     assert [(point.step, point.value) for point in history] == [(10, 10.0), (20, 20.0), (30, 30.0)]
 
 
+def test_metrics_that_mlflow_does_not_take_are_sent_later(
+    tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    take = MlflowClient.log_batch
+    answers = iter([True, False, True])
+
+    def sometimes(client: Any, *args: Any, **kwargs: Any) -> Any:
+        if not next(answers):
+            raise MlflowException("away")
+        return take(client, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", sometimes)
+    with track(RunInfo(key="away", name="n"), tracking_uri) as run:
+        for step in (1, 2):
+            run.log_metrics([{"step": step, "total": float(step)}])
+
+    history = _client(tracking_uri).get_metric_history(run.run_id, "total")
+    assert [point.step for point in history] == [1, 2]
+
+
 def test_a_run_that_fails_says_so(tracking_uri: str) -> None:
     with pytest.raises(KeyError), track(RunInfo(key="bad", name="n"), tracking_uri) as run:
         raise KeyError

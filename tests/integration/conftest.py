@@ -1,0 +1,14 @@
+"""One Ray cluster for all tests that need one: starting it takes longer than most of them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from damo_yolo.compute.ray_cluster import connect
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Two logical CPUs on this machine."""
+    with connect(num_cpus=2):
+        yield

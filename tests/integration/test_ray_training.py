@@ -1,0 +1,187 @@
+"""Training under Ray: two workers, ranks without objects, a worker that is killed."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
+import pytest
+
+from damo_yolo.errors import ConfigError, TrainingError
+from damo_yolo.mixing.balance import BalanceConfig
+from damo_yolo.recipes.smoke import TWIN
+from damo_yolo.stages.balance import balance
+from damo_yolo.stages.merge import merge_datasets
+from damo_yolo.stages.shard import shard
+from damo_yolo.stages.train import TrainResult, train_detector
+from damo_yolo.training.config import DistillConfig, TrainConfig
+from damo_yolo.training.progress import read_metrics
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+NUM_IMAGES, NUM_WITH_OBJECT = 16, 2
+CATALOG = """
+name: squares
+label_space: {root}/space.csv
+evaluation: squares
+datasets:
+  - name: squares
+    format: yolo
+    mapping: {root}/mapping.csv
+    classes: data.yaml
+    train: {{annotations: train, images: train}}
+    val: {{annotations: val, images: val}}
+"""
+
+
+@dataclass(frozen=True)
+class Data:
+    shards_uri: str
+    plan_uri: str
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Sixteen images, two of them with a square: most ranks see no object at a step."""
+    root = tmp_path_factory.mktemp("squares")
+    (root / "space.csv").write_text("unified_id,name\n0,square\n1,disc\n")
+    (root / "mapping.csv").write_text("source_id,source_name,unified_id,also_unknown\nsquare,,0,\n")
+    (root / "data.yaml").write_text("names: [square]\n")
+    (root / "catalog.yaml").write_text(CATALOG.format(root=root))
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        (root / split).mkdir()
+        for number in range(NUM_IMAGES):
+            image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            if number < NUM_WITH_OBJECT:
+                image[16:48, 16:48] = 255
+                (root / split / f"{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+            cv2.imwrite(str(root / split / f"{number}.jpg"), image)
+    records, plan, shards = (str(root / name) for name in ("records", "plan", "shards"))
+    merge_datasets(str(root / "catalog.yaml"), records)
+    balance(records, plan, config=BalanceConfig(empty_share=1.0), global_batch=4)
+    shard(records, plan, shards, global_batch=4)
+    return Data(shards, plan)
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainConfig:
+    """Four steps an epoch, five epochs."""
+    return TWIN.with_overrides(
+        ["global_batch=4", "schedule.max_steps=20", "schedule.plain_epochs=2", "log_every=1"]
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(
+    data: Data, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> TrainResult:
+    return _train(data, config, tmp_path_factory.mktemp("through"))
+
+
+def _train(data: Data, config: TrainConfig, out: Path, *, num_workers: int = 2) -> TrainResult:
+    return train_detector(
+        shards_uri=data.shards_uri,
+        plan_uri=data.plan_uri,
+        out_uri=str(out),
+        config=config,
+        num_workers=num_workers,
+    )
+
+
+def test_two_workers_train_where_most_ranks_see_no_object(trained: TrainResult) -> None:
+    steps = [r for r in read_metrics(trained.model_uri) if r["kind"] == "step"]
+
+    assert [record["step"] for record in steps] == list(range(1, 21))
+    assert trained.steps == 20
+    assert any(record["num_foreground"] == 0 for record in steps), "a step without any object"
+    assert any(record["num_foreground"] > 0 for record in steps)
+
+
+def test_a_killed_worker_changes_no_bit_of_the_model(
+    data: Data, config: TrainConfig, trained: TrainResult, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(_kill_a_worker, tmp_path, after_step=9)
+        result = _train(data, config, tmp_path)
+
+    assert killed.result() > 0
+    assert result.model_sha256 == trained.model_sha256
+    steps = [r["step"] for r in read_metrics(str(tmp_path)) if r["kind"] == "step"]
+    assert steps == list(range(1, 21)), "no line lost, none twice"
+
+
+def test_a_finished_training_is_returned_at_once(
+    data: Data, config: TrainConfig, trained: TrainResult
+) -> None:
+    before = Path(trained.model_uri, "model.pt").stat().st_mtime_ns
+
+    again = _train(data, config, Path(trained.model_uri))
+
+    assert again == trained
+    assert Path(trained.model_uri, "model.pt").stat().st_mtime_ns == before
+
+
+def test_another_training_does_not_enter_the_folder(
+    data: Data, config: TrainConfig, trained: TrainResult
+) -> None:
+    other = config.with_overrides(["seed=1"])
+
+    with pytest.raises(TrainingError, match="another configuration"):
+        _train(data, other, Path(trained.model_uri))
+
+
+def test_what_a_worker_finds_wrong_reaches_the_user(
+    data: Data, config: TrainConfig, tmp_path: Path
+) -> None:
+    uneven = config.with_overrides(["global_batch=6", "accumulation=2"])
+
+    with pytest.raises(ConfigError, match="cannot be cut into 2 workers"):
+        _train(data, uneven, tmp_path)
+
+
+def test_a_student_without_teacher_is_refused_before_workers_start(
+    data: Data, config: TrainConfig, tmp_path: Path
+) -> None:
+    taught = config.model_copy(update={"distill": DistillConfig()})
+
+    with pytest.raises(TrainingError, match="no teacher is given"):
+        _train(data, taught, tmp_path)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_student_learns_from_a_trained_teacher(
+    data: Data, config: TrainConfig, trained: TrainResult, tmp_path: Path
+) -> None:
+    taught = config.model_copy(update={"distill": DistillConfig()})
+
+    result = train_detector(
+        shards_uri=data.shards_uri,
+        plan_uri=data.plan_uri,
+        out_uri=str(tmp_path),
+        config=taught,
+        teacher_uri=trained.model_uri,
+        num_workers=0,
+    )
+
+    distilled = [r["distill"] for r in read_metrics(str(tmp_path)) if r["kind"] == "step"]
+    assert all(loss > 0 for loss in distilled[:12])
+    assert all(loss == 0 for loss in distilled[12:]), "the plain phase is untaught"
+    assert result.model_sha256 != trained.model_sha256
+
+
+def _kill_a_worker(folder: Path, *, after_step: int, timeout_s: float = 120.0) -> int:
+    """Kill one of the workers in the middle of the run, and return its process id."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if any(record["step"] > after_step for record in read_metrics(str(folder))):
+            children = psutil.Process().children(recursive=True)
+            workers = [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
+            workers[0].kill()
+            return int(workers[0].pid)
+        time.sleep(0.01)
+    return 0

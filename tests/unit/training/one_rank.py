@@ -1,0 +1,113 @@
+"""One process of the test of two: `python one_rank.py RANK FOLDER` writes `RANK.json`."""
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from damo_yolo.errors import TrainingError
+from damo_yolo.losses.detection import DetectionLoss, LossParts
+from damo_yolo.samples import Batch
+from damo_yolo.training.config import TrainConfig
+from damo_yolo.training.ema import WeightAverage
+from damo_yolo.training.loop import train
+from damo_yolo.training.ranks import mean_over_ranks, pool_norm_statistics
+from damo_yolo.training.run import build_state
+
+WORLD_SIZE, POISONED_RANK, POISONED_STEP = 2, 1, 2
+
+
+class _Loader:
+    """One image a rank and step, with an object on rank 0 only."""
+
+    steps_per_epoch = 4
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def epoch(self, epoch: int, *, phase: str, start_step: int = 0) -> Iterator[Batch]:
+        for step in range(start_step, self.steps_per_epoch):
+            generator = torch.Generator().manual_seed(step * WORLD_SIZE + self.rank)
+            yield Batch(
+                images=torch.randint(
+                    0, 256, (1, 3, 64, 64), dtype=torch.uint8, generator=generator
+                ),
+                gt_boxes=torch.tensor([[[8.0, 8.0, 48.0, 40.0]]]),
+                gt_labels=torch.zeros(1, 1, dtype=torch.int64),
+                gt_valid=torch.tensor([[self.rank == 0]]),
+                class_mask=None,
+                keys=(f"{phase}/{epoch}-{step}-rank{self.rank}",),
+                original_sizes=((64, 64),),
+            )
+
+
+class _PoisonedLoss(DetectionLoss):
+    """Is not finite on one rank at one step."""
+
+    calls = 0
+
+    def forward(self, *args: Any, **kwargs: Any) -> LossParts:
+        parts: LossParts = super().forward(*args, **kwargs)
+        is_poisoned = self.calls == POISONED_STEP and dist.get_rank() == POISONED_RANK
+        self.calls += 1
+        return parts._replace(total=parts.total * (math.nan if is_poisoned else 1.0))
+
+
+class _Reporter:
+    """Keeps nothing but weights, after every epoch."""
+
+    def log(self, record: dict[str, Any]) -> None: ...
+
+    def checkpoint(self, state: Any) -> None: ...
+
+    def end_epoch(self, record: dict[str, Any]) -> None: ...
+
+    def save_failure(self, payload: dict[str, Any], *, step: int) -> str:
+        return f"kept-{step}-{len(payload['keys'])}"
+
+
+def _pooled(rank: int) -> list[float]:
+    norm = nn.BatchNorm2d(1)
+    assert norm.running_mean is not None
+    norm.running_mean.fill_(2.0 * rank)  # means 0 and 2, variances 1
+    average = WeightAverage(norm)
+    pool_norm_statistics(nn.Sequential(norm), _renamed(average))
+    assert norm.running_var is not None
+    return [norm.running_mean.item(), norm.running_var.item()]
+
+
+def _renamed(average: WeightAverage) -> WeightAverage:
+    average.tensors = {f"0.{name}": value for name, value in average.tensors.items()}
+    return average
+
+
+def main(rank: int, folder: Path) -> None:
+    """Take part in the pooling, then in a training that fails on one rank."""
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD_SIZE)
+    torch.set_num_threads(1)
+    answer: dict[str, Any] = {
+        "mean": mean_over_ranks(torch.tensor([float(rank)])).tolist(),
+        "pooled": _pooled(rank),
+    }
+    config = TrainConfig(model="damo-yolo-ns", image_size=64, global_batch=WORLD_SIZE, log_every=1)
+    state = build_state(config, num_classes=2, device=torch.device("cpu"))
+    state.model.loss = _PoisonedLoss(config.loss)
+    try:
+        train(state, _Loader(rank), _Reporter())
+    except TrainingError as error:
+        answer |= {"problem": error.problem, "fix": error.fix, "step": state.position.step}
+    weights = [p.double().sum().item() for p in state.model.detector.parameters()]
+    answer["weights"] = weights
+    (folder / f"{rank}.json").write_text(json.dumps(answer))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
