@@ -30,6 +30,8 @@ REQUEST_TIMEOUT_S = (10, 60)
 """To connect, and to read."""
 FAILED = ("Failed", "ValidationFailed")
 ENDED = ("Complete", *FAILED)
+"""Of the deployment; the Ray job inside has a status of its own."""
+GOING = ("PENDING", "RUNNING")
 
 _TOLD = re.compile(r"^error: (?P<problem>.+?)\n\s*fix: (?P<fix>.+?)$", re.MULTILINE | re.DOTALL)
 
@@ -70,6 +72,8 @@ def run_rayjob(
                 fix="raise its timeout_s and run again: it continues from the last checkpoint",
             ) from None
     if status.get("jobStatus") != "SUCCEEDED" or status["jobDeploymentStatus"] in FAILED:
+        if status.get("jobStatus") in GOING:
+            _remove(job)  # given up by the operator at a deadline, and still computing
         raise _failure(job, status)
     _remove(job)
 

@@ -101,6 +101,16 @@ def test_any_end_but_success_is_a_failure(cluster: FakeCluster, status: dict[str
         _run()
 
 
+def test_a_job_that_computes_on_after_its_deadline_is_deleted(cluster: FakeCluster) -> None:
+    late = {"jobDeploymentStatus": "Failed", "jobStatus": "RUNNING", "reason": "DeadlineExceeded"}
+    cluster.script = [RUNNING, late]
+
+    with pytest.raises(TrainingError, match="ended Failed RUNNING DeadlineExceeded"):
+        _run()
+
+    assert cluster.jobs == {}
+
+
 def test_a_retried_job_is_still_going(cluster: FakeCluster) -> None:
     retrying = {"jobDeploymentStatus": "Retrying", "jobStatus": "FAILED"}
     cluster.script = [RUNNING, retrying, {"jobDeploymentStatus": "Suspended"}, RUNNING, SUCCEEDED]
