@@ -68,15 +68,15 @@ def read_validation_set(shards_uri: str) -> ValidationSet:
     """Read the annotations of the validation shards.
 
     Raises:
-        DataError: there are no validation images, or none of the headline dataset.
+        DataError: there are no shards, or no validation image of the headline dataset.
         StorageError: a file of the shards is missing.
     """
+    manifest = Manifest.load(storage.join(shards_uri, "val"))
     space = LabelSpace.load(storage.join(shards_uri, "label_space.csv"))
     facts = json.loads(storage.read_text(storage.join(shards_uri, "datasets.json")))
     known = {
         name: _mask(dataset["known_ids"], len(space)) for name, dataset in facts["datasets"].items()
     }
-    manifest = Manifest.load(storage.join(shards_uri, "val"))
     with ShardReader(manifest) as reader:
         truths = tuple(
             _truth(raw, known, len(space)) for raw in reader.stream(range(len(manifest)))

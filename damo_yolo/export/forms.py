@@ -117,7 +117,7 @@ class _Builder:
         except DamoYoloError as error:
             logger.warning("%s was not built: %s", name, error.problem)
             return Form(name, kind, precision, None, runs_here=False, note=error.problem)
-        logger.info("built %s", form.path)
+        logger.info("built %s", name)
         return form
 
     def _onnx_form(self) -> Form:

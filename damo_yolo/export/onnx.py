@@ -97,7 +97,9 @@ def _forget_origin(graph: Any) -> None:
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Hold back what the exporter says of itself; its errors still come through."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

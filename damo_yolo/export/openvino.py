@@ -33,10 +33,10 @@ class QuantizeConfig(Config):
     """`mixed` gives activations a zero point: SiLU's are not symmetric. `performance` does not."""
     exact_bias_correction: bool = False
     """True: correct biases layer by layer on images; better, and many times slower."""
-    keep_head: bool = True
-    """Leave the head's projections and the decoding of boxes in floating point."""
+    keep: Literal["decoding", "head"] = "decoding"
+    """What stays in floating point: the decoding of boxes, or with it the head's projections."""
     keep_first: bool = True
-    """Leave the first convolution in floating point: it sees the pixels."""
+    """Leave the first convolution, which sees the pixels, in floating point too."""
 
 
 def export_openvino(onnx_path: Path, info: DetectorInfo, path: Path) -> DetectorInfo:
@@ -100,17 +100,16 @@ def _kept_names(model: Any, config: QuantizeConfig) -> list[str]:
     if config.keep_first:
         readers = model.input(0).get_target_inputs()
         kept |= {reader.get_node().get_friendly_name() for reader in readers}
-    if config.keep_head:
-        for output in model.outputs:
-            kept |= _names_back_to_head(output.get_node())
+    for output in model.outputs:
+        kept |= _names_back_to_head(output.get_node(), with_head=config.keep == "head")
     return sorted(kept)
 
 
-def _names_back_to_head(result: Any) -> set[str]:
-    """Return the operations between the neck and a result, the head's convolutions included.
+def _names_back_to_head(result: Any, *, with_head: bool) -> set[str]:
+    """Return the operations between the head's convolutions and a result, or with them.
 
-    Going back from a result, a convolution is the head's when its weights bear the head's name.
-    Decoding holds a convolution too, whose weights are a constant of the decoder.
+    Going back from a result, the first convolution met is the head's; the one that takes the
+    expectation of a softmax belongs to the decoding and is passed.
     """
     names: set[str] = set()
     waiting = [result]
@@ -119,16 +118,21 @@ def _names_back_to_head(result: Any) -> set[str]:
         name = node.get_friendly_name()
         if name in names or node.get_type_name() in {"Constant", "Parameter"}:
             continue
-        names.add(name)
         if not _is_head_projection(node):
+            names.add(name)
             waiting += [node.input_value(i).get_node() for i in range(node.get_input_size())]
-    return {name for name in names if name}
+        elif with_head:
+            names.add(name)
+    return names
 
 
 def _is_head_projection(node: Any) -> bool:
     if node.get_type_name() != "Convolution":
         return False
-    return ".head.gfl_" in node.input_value(1).get_node().get_friendly_name()
+    source = node.input_value(0).get_node()
+    while source.get_type_name() in {"Transpose", "Reshape"}:
+        source = source.input_value(0).get_node()
+    return bool(source.get_type_name() != "Softmax")
 
 
 def _convert(onnx_path: Path) -> Any:

@@ -20,7 +20,7 @@ SHOWN_SCORE = 0.25
 """Objects at least this certain in the reference should be found again."""
 SAME_IOU = 0.75
 """Two boxes of one class that overlap so much are one object."""
-MIN_SPREAD = 1e-3
+MIN_SPREAD = 1e-4
 """Standard deviation of the reference's best scores over anchor points; less proves nothing."""
 
 

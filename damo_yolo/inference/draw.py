@@ -36,7 +36,7 @@ class _Style:
     def of(cls, side: int) -> "_Style":
         return cls(
             line=max(1, round(side / 320)),
-            font_scale=max(0.4, side / 1280),
+            font_scale=max(0.45, side / 1200),
             stroke=max(1, round(side / 900)),
         )
 

