@@ -20,8 +20,25 @@ class ImageAssignment(NamedTuple):
     """(A,) object of each anchor point, -1 for background."""
     iou: Tensor
     """(A,) IoU with that object, 0 for background."""
-    tied: bool
-    """Whether a decision hangs on two costs that are equal but for rounding."""
+    pair_cost: Tensor
+    """(V, G) cost of every pair."""
+    pair_iou: Tensor
+    """(V, G) IoU of every pair."""
+
+    def is_tied(self) -> bool:
+        """Return whether a decision hangs on two numbers that are equal but for rounding."""
+        ties = []
+        for cost, iou in zip(self.pair_cost.T, self.pair_iou.T, strict=True):
+            best = iou.topk(min(10, len(iou))).values.sum()
+            ties.append(_equal(best, best.round()))  # k itself hangs on rounding
+            k, order = max(1, int(best)), cost.sort().values
+            ties.append(_equal(order[k - 1 : k], order[k : k + 1]))
+        if self.pair_cost.shape[1] > 1:
+            first, second = self.pair_cost.topk(2, dim=1, largest=False).values.T
+            inside = second < 1e7  # the others tie already at the object's k
+            close = torch.isclose(first[inside], second[inside], rtol=1e-5, atol=1e-5)
+            ties.append(bool(close.any()))
+        return any(ties)
 
 
 def assign_image(  # noqa: PLR0913, PLR0917 -- as many inputs as the formula has
@@ -39,29 +56,21 @@ def assign_image(  # noqa: PLR0913, PLR0917 -- as many inputs as the formula has
     inside, near = _inside_box(points, gt_boxes), _near_centre(points, strides, gt_boxes)
     valid = (inside | near).any(dim=1)
     if len(gt_boxes) == 0 or not valid.any():
-        return ImageAssignment(gt_index, overlaps, tied=False)
+        none = torch.zeros(0, 0)
+        return ImageAssignment(gt_index, overlaps, none, none)
     iou = pairwise_iou(boxes[valid], gt_boxes)  # (V, G)
     cost = _class_cost(scores[valid], gt_labels, iou, known) - 3 * (iou + 1e-7).log()
     cost = cost + 1e8 * ~(inside & near)[valid]
     matched = torch.zeros_like(cost, dtype=torch.bool)
-    ties = []
     for column in range(len(gt_boxes)):
-        best = iou[:, column].topk(min(10, len(iou))).values
-        k = max(1, int(best.sum()))
-        order = cost[:, column].sort().values
-        ties.append(k < len(order) and _equal(order[k - 1], order[k]))
-        ties.append(_equal(best.sum(), best.sum().round()))  # k itself hangs on rounding
+        k = max(1, int(iou[:, column].topk(min(10, len(iou))).values.sum()))
         matched[cost[:, column].topk(k, largest=False).indices, column] = True
-    owners = cost.argmin(dim=1)
-    for row in (matched.sum(dim=1) > 1).nonzero().flatten():
-        order = cost[row].sort().values
-        ties.append(_equal(order[0], order[1]))
-        matched[row] = False
-        matched[row, owners[row]] = True
+    contested = matched.sum(dim=1) > 1
+    matched[contested] = functional.one_hot(cost[contested].argmin(dim=1), len(gt_boxes)).bool()
     rows, columns = matched.nonzero(as_tuple=True)
     anchors = valid.nonzero().flatten()[rows]
     gt_index[anchors], overlaps[anchors] = columns, iou[rows, columns]
-    return ImageAssignment(gt_index, overlaps, tied=any(ties))
+    return ImageAssignment(gt_index, overlaps, cost, iou)
 
 
 def _class_cost(scores: Tensor, labels: Tensor, iou: Tensor, known: Tensor | None) -> Tensor:
@@ -91,5 +100,5 @@ def _near_centre(points: Tensor, strides: Tensor, gt_boxes: Tensor) -> Tensor:
     return torch.cat((left_top, right_bottom), dim=-1).amin(dim=-1) > 0
 
 
-def _equal(cost: Tensor, other: Tensor) -> bool:
-    return bool((cost - other).abs() <= 1e-5 * other.abs() + 1e-5)
+def _equal(values: Tensor, others: Tensor) -> bool:
+    return len(others.flatten()) > 0 and torch.allclose(values, others, rtol=1e-5, atol=1e-5)

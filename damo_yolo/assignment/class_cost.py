@@ -63,17 +63,17 @@ class ClassCosts(Protocol):
         """(B, C) bool, True where absence of the class is evidence."""
         ...
 
-    def own(self, images: slice, labels: Tensor, index: Tensor) -> ClassLogs:
+    def own(self, images: slice, labels: Tensor, anchors: Tensor) -> ClassLogs:
         """Return each object's own class at the candidates.
 
         Args:
             images: which images.
             labels: (B, G) class of each object.
-            index: (B, V) candidate anchor points.
+            anchors: (B, V) candidate anchor points.
         """
         ...
 
-    def background(self, images: slice, index: Tensor, filled: Tensor) -> Tensor:
+    def background(self, images: slice, anchors: Tensor, filled: Tensor) -> Tensor:
         """Return (B, V) the sum S of f0 over known classes; anything where not `filled`."""
         ...
 
@@ -90,26 +90,30 @@ class ScoreCosts:
         """Number of classes C."""
         return self.scores.shape[-1]
 
-    def own(self, images: slice, labels: Tensor, index: Tensor) -> ClassLogs:
+    def own(self, images: slice, labels: Tensor, anchors: Tensor) -> ClassLogs:
         """See `ClassCosts`."""
-        return logs_of_scores(_own_class(self.scores[images], labels, index))
+        return logs_of_scores(_own_class(self.scores[images], labels, anchors))
 
-    def background(self, images: slice, index: Tensor, filled: Tensor) -> Tensor:
+    def background(self, images: slice, anchors: Tensor, filled: Tensor) -> Tensor:
         """See `ClassCosts`."""
         scores = self.scores[images]
+        num_points, num_classes = scores.shape[1:]
         known = None if self.class_mask is None else self.class_mask[images].float()
         image, slot = filled.nonzero(as_tuple=True)
-        anchor = index[image, slot]
-        sums = torch.zeros(index.shape, device=scores.device)
-        step = chunk_numbers(scores.device) // scores.shape[2] + 1
-        for start in range(0, len(image), step):
-            rows = slice(start, start + step)
-            score = scores[image[rows], anchor[rows]].float()  # (n, C)
-            cost = torch.log1p(-score).clamp_(min=LOG_FLOOR).mul_(score).mul_(score)
+        row = image * num_points + anchors[image, slot]
+        table = scores.reshape(-1, num_classes)
+        sums = torch.empty(row.shape, device=scores.device)
+        step = max(1, chunk_numbers(scores.device) // num_classes)
+        for start in range(0, len(row), step):
+            piece = slice(start, start + step)
+            score = table.index_select(0, row[piece]).float()  # (n, C)
+            loss = score.neg().log1p_().clamp_(min=LOG_FLOOR).mul_(score).mul_(score)
             if known is not None:
-                cost.mul_(known[image[rows]])
-            sums[image[rows], slot[rows]] = cost.sum(dim=-1).neg_()
-        return sums
+                loss.mul_(known.index_select(0, image[piece]))
+            torch.sum(loss, dim=-1, out=sums[piece])
+        background = torch.zeros(filled.shape, device=scores.device)
+        background[image, slot] = sums.neg_()
+        return background
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +129,13 @@ class LogitCosts:
         """Number of classes C."""
         return self.logits.shape[-1]
 
-    def own(self, images: slice, labels: Tensor, index: Tensor) -> ClassLogs:
+    def own(self, images: slice, labels: Tensor, anchors: Tensor) -> ClassLogs:
         """See `ClassCosts`."""
-        return logs_of_logits(_own_class(self.logits[images], labels, index))
+        return logs_of_logits(_own_class(self.logits[images], labels, anchors))
 
-    def background(self, images: slice, index: Tensor, filled: Tensor) -> Tensor:  # noqa: ARG002 -- the protocol's
+    def background(self, images: slice, anchors: Tensor, filled: Tensor) -> Tensor:  # noqa: ARG002 -- the protocol's
         """See `ClassCosts`."""
-        return self.sums[images].gather(1, index)
+        return self.sums[images].gather(1, anchors)
 
 
 def chunk_numbers(device: torch.device) -> int:
@@ -139,9 +143,9 @@ def chunk_numbers(device: torch.device) -> int:
     return _CPU_CHUNK if device.type == "cpu" else _DEVICE_CHUNK
 
 
-def _own_class(values: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+def _own_class(values: Tensor, labels: Tensor, anchors: Tensor) -> Tensor:
     """Return (B, G, V) float32: `values` (B, A, C) at each object's class and each candidate."""
     image = torch.arange(len(labels), device=labels.device).unsqueeze(1)
     columns = values.transpose(1, 2)[image, labels]  # (B, G, A)
-    slots = index.unsqueeze(1).expand(-1, labels.shape[1], -1)
+    slots = anchors.unsqueeze(1).expand(-1, labels.shape[1], -1)
     return columns.gather(2, slots).float()

@@ -64,7 +64,7 @@ def test_batched_assignment_equals_the_literal_formula(seed: int, *, masked: boo
             objects.labels[image, columns],
             None if mask is None else mask[image],
         )
-        if expected.tied:
+        if expected.is_tied():
             continue
         matched = expected.gt_index >= 0
         assert torch.equal(gt_index[image] >= 0, matched)
