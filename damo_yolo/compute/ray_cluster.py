@@ -54,6 +54,7 @@ def connect(*, num_cpus: int | None = None) -> Iterator[None]:
         _attach(address)
     else:
         ray.init(
+            address="local",  # otherwise Ray joins whatever cluster last started on this machine
             num_cpus=max(num_cpus or 1, os.cpu_count() or 1),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,

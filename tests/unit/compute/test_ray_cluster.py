@@ -40,6 +40,7 @@ def test_a_local_cluster_is_started_quietly_and_stopped(monkeypatch: pytest.Monk
 
     assert [name for name, _ in ray.calls] == ["init", "shutdown"]
     assert ray.calls[0][1]["num_cpus"] == 64
+    assert ray.calls[0][1]["address"] == "local", "not one that somebody else left running"
     assert ray.calls[0][1]["include_dashboard"] is False
 
 
