@@ -23,9 +23,11 @@ FIX = re.compile(r"^\s*fix: (?P<fix>.*)$")
 EXECUTOR = re.compile(r"^\[KFP Executor [^]]*\]: (?P<text>.*)$")
 """KFP's prefix of everything a step logs."""
 EXECUTOR_NOISE = ("Looking for component", "Loading KFP", "Got executor_input", "Wrote executor")
+RAY_ACTOR = re.compile(r"^\(\w+ pid=\d+")
+"""Prefix of what Ray's own processes say; what concerns a user comes back as an error."""
 NOISE = re.compile(
-    r"^\s*$|Warning: |warn(ings)?\.warn|^    \w+\(|"
-    r"^\(\S+ pid=|^\d{4}[-/]\d\d[-/]\d\d .*(INFO|WARNING|WARN)\b"
+    r"^\s*$|Warning: |warn(ings)?\.warn|^\s+\w+\($|"
+    r"^\d{4}[-/]\d\d[-/]\d\d .*(INFO|WARNING|WARN)\b"
 )
 """What libraries say that no user asked for; it stays in the file."""
 LAST_LINE = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b.*$")
@@ -127,6 +129,8 @@ class StepLog(io.TextIOBase):
         return self._names.get(match["name"], match["name"])
 
     def _tell_step(self, line: str) -> None:
+        if RAY_ACTOR.match(line):
+            return
         if self._quiet_until:
             self._quiet_until = "" if line.rstrip() == self._quiet_until else self._quiet_until
         elif match := ERROR.match(line):
@@ -135,10 +139,11 @@ class StepLog(io.TextIOBase):
             self._fix = match["fix"]
         elif "Traceback (most recent call last)" in line:
             self._in_traceback = True
+        elif match := EXECUTOR.match(line):
+            self._in_traceback = False  # the step went on
+            self._tell_logged(match["text"])
         elif self._in_traceback:
             self._keep_reason(line)
-        elif match := EXECUTOR.match(line):
-            self._tell_logged(match["text"])
         elif not NOISE.search(line):
             self._screen.print(f"  {line.rstrip()}", markup=False)
 

@@ -170,7 +170,7 @@ def _artifact_row(artifact: Artifact) -> ModelRow:
         ap=metrics.get("ap"),
         ap50=metrics.get("ap50"),
         latency_ms=metrics.get("latency_p50_ms"),
-        size_mb=metrics["num_bytes"] / 1e6 if "num_bytes" in metrics else None,
+        size_mb=metrics["num_bytes"] / 1e6 if metrics.get("num_bytes") else None,
         note=note if artifact.attested else "not attested",
     )
 

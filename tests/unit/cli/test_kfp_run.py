@@ -86,6 +86,8 @@ RUN = """\
         "inputs": {}
     }
     merged 3 datasets
+    (PlacementGroupCleaner pid=9) Traceback (most recent call last):
+    (PlacementGroupCleaner pid=9) ray.exceptions.AuthenticationError: RPC error
     [KFP Executor 2026-11-23 INFO]: step 20: loss 1.5
     Traceback (most recent call last):
       File "a.py", line 1, in <module>
@@ -111,6 +113,7 @@ def test_a_failed_step_tells_its_error_and_no_traceback(tmp_path: Path) -> None:
     assert "  merged 3 datasets" in shown
     assert "  step 20: loss 1.5" in shown
     assert "inputs" not in shown
+    assert "Cleaner" not in shown
     assert "Traceback" not in shown
     assert "KFP Executor" not in shown
     assert "Traceback" in (tmp_path / "run.log").read_text()
