@@ -133,27 +133,26 @@ class StepLog(io.TextIOBase):
             return
         if self._quiet_until:
             self._quiet_until = "" if line.rstrip() == self._quiet_until else self._quiet_until
-        elif match := ERROR.match(line):
-            self._problem, self._fix, self._in_traceback = match["problem"], "", True
-        elif self._problem and (match := FIX.match(line)):
-            self._fix = match["fix"]
-        elif "Traceback (most recent call last)" in line:
-            self._in_traceback = True
         elif match := EXECUTOR.match(line):
             self._in_traceback = False  # the step went on
             self._tell_logged(match["text"])
-        elif self._in_traceback:
+        elif self._in_traceback or "Traceback (most recent call last)" in line:
+            self._in_traceback = True
             self._keep_reason(line)
         elif not NOISE.search(line):
             self._screen.print(f"  {line.rstrip()}", markup=False)
+
+    def _keep_reason(self, line: str) -> None:
+        """Keep a user's error and its fix, or else the last line of the traceback."""
+        if match := ERROR.match(line):
+            self._problem, self._fix = match["problem"], ""
+        elif self._problem and (match := FIX.match(line)):
+            self._fix = match["fix"]
+        elif not self._fix and LAST_LINE.match(line):
+            self._problem = line.rstrip()
 
     def _tell_logged(self, text: str) -> None:
         if text.startswith("Got executor_input"):
             self._quiet_until = "}"
         elif not text.startswith(EXECUTOR_NOISE) and not NOISE.search(text):
             self._screen.print(f"  {text}", markup=False)
-
-    def _keep_reason(self, line: str) -> None:
-        """Keep the last line of a traceback that is not a user's error: better than nothing."""
-        if not self._fix and LAST_LINE.match(line):
-            self._problem = line.rstrip()
