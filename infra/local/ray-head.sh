@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# A Ray head with a dashboard on this machine, in the foreground.
+set -euo pipefail
+# shellcheck source=infra/local/settings.sh
+source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
+need ray 'set the environment up: make .venv/.installed-run'
+need_free "$ray_port" DAMO_YOLO_RAY_PORT
+need_free "$dashboard_port" DAMO_YOLO_DASHBOARD_PORT
+
+# Ray listens on every interface and executes what it is sent, so it asks for a token.
+mkdir -p "$services_dir"
+[ -s "$services_dir/ray_token" ] || (umask 077 && random 32 >"$services_dir/ray_token")
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$services_dir/ray_token" RAY_USAGE_STATS_ENABLED=0
+exec ray start --head --block --port "$ray_port" \
+  --dashboard-host 127.0.0.1 --dashboard-port "$dashboard_port"
