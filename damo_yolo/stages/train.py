@@ -20,6 +20,8 @@ from damo_yolo.training.progress import Record, following, progress, read_metric
 from damo_yolo.training.run import MODEL_FILE, TrainJob
 
 RESULT_FILE = "result.json"
+LOCAL_PERIOD_S, REMOTE_PERIOD_S = 2.0, 15.0
+"""Between two looks at the metrics of a running training."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +100,8 @@ def train_detector(
             run.log_metrics([record for record in records if record["kind"] == "step"])
 
         sinks = [stack.enter_context(progress()), log_steps]
-        stack.enter_context(following(out_uri, sinks))
+        period_s = REMOTE_PERIOD_S if storage.is_remote(out_uri) else LOCAL_PERIOD_S
+        stack.enter_context(following(out_uri, sinks, period_s=period_s))
         launch(job, launch_config or LaunchConfig(num_workers=num_workers))
     result = _summarise(job, tracking_run_id=run.run_id)
     storage.write_text(storage.join(out_uri, RESULT_FILE), result.model_dump_json(indent=2))

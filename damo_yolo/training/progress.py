@@ -98,7 +98,7 @@ def describe(record: Record) -> str:
 
 
 @contextmanager
-def following(folder_uri: str, sinks: Sequence[Sink], *, period_s: float = 2.0) -> Iterator[None]:
+def following(folder_uri: str, sinks: Sequence[Sink], *, period_s: float) -> Iterator[None]:
     """Hand new lines of a training to the sinks while the block runs, and the rest at its end.
 
     A line that a restarted training takes back and writes again is handed on once.

@@ -79,7 +79,9 @@ class FolderReporter:
 
     def end_epoch(self, record: Record) -> None:
         """Write the line of an epoch and tell the launcher."""
-        self.log(record)
+        if self._log:
+            self._log.add(record)
+            self._log.flush()
         if self._on_epoch:
             self._on_epoch(record)
 

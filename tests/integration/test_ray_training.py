@@ -1,15 +1,19 @@
 """Training under Ray: two workers, ranks without objects, a worker that is killed."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import cv2
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
 import pytest
+from moto.server import ThreadedMotoServer
 
+from damo_yolo import storage
 from damo_yolo.errors import ConfigError, TrainingError
 from damo_yolo.mixing.balance import BalanceConfig
 from damo_yolo.recipes.smoke import TWIN
@@ -67,6 +71,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return Data(shards, plan)
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """An object store of its own."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    storage._client_of.cache_clear()
+    boto3.client("s3").create_bucket(Bucket="training")
+    yield f"s3://training/{tmp_path.name}"
+    storage._client_of.cache_clear()
+    server.stop()
+
+
 @pytest.fixture(scope="module")
 def config() -> TrainConfig:
     """Four steps an epoch, five epochs."""
@@ -82,7 +103,9 @@ def trained(
     return _train(data, config, tmp_path_factory.mktemp("through"))
 
 
-def _train(data: Data, config: TrainConfig, out: Path, *, num_workers: int = 2) -> TrainResult:
+def _train(
+    data: Data, config: TrainConfig, out: Path | str, *, num_workers: int = 2
+) -> TrainResult:
     return train_detector(
         shards_uri=data.shards_uri,
         plan_uri=data.plan_uri,
@@ -172,6 +195,24 @@ def test_a_student_learns_from_a_trained_teacher(
     assert all(loss > 0 for loss in distilled[:12])
     assert all(loss == 0 for loss in distilled[12:]), "the plain phase is untaught"
     assert result.model_sha256 != trained.model_sha256
+
+
+def test_a_training_lives_in_an_object_store_and_continues_there(
+    data: Data, config: TrainConfig, bucket: str
+) -> None:
+    shards_uri, plan_uri, out_uri = (f"{bucket}/{name}" for name in ("shards", "plan", "model"))
+    storage.publish(Path(data.shards_uri), shards_uri)
+    storage.publish(Path(data.plan_uri), plan_uri)
+    short = config.with_overrides(["schedule.max_steps=8"])
+
+    result = _train(Data(shards_uri, plan_uri), short, out_uri, num_workers=0)
+    lost = result.model_copy(update={"model_sha256": "unfinished"})
+    storage.write_text(f"{out_uri}/result.json", lost.model_dump_json())
+    again = _train(Data(shards_uri, plan_uri), short, out_uri, num_workers=0)
+
+    assert storage.exists(f"{out_uri}/checkpoint/state.pt")
+    assert again.model_sha256 == result.model_sha256
+    assert [r["step"] for r in read_metrics(out_uri) if r["kind"] == "step"] == list(range(1, 9))
 
 
 def _kill_a_worker(folder: Path, *, after_step: int, timeout_s: float = 120.0) -> int:
