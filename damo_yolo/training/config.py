@@ -20,6 +20,9 @@ class OptimizerConfig(Config):
     """Applies to weights; biases and normalisation never decay."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of `sgd`; `adamw` keeps its usual averages, 0.9 and 0.999."""
+    class_rate_factor: float = Field(default=1.0, gt=0)
+    """Rate of the class branch over that of the rest. Its logits start at the prior, far below
+    where they must go: in a run of a few hundred steps it arrives only with more than 1."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Longest gradient of the detector, L2; None never clips."""
 
@@ -87,6 +90,8 @@ class TrainConfig(Config):
     """Earlier samples of a lane that mosaics take partners from."""
     class_mask: bool = True
     """Absence of a class counts only where its absence was checked; False: everywhere."""
+    class_prior: float = Field(default=0.01, gt=0, lt=1)
+    """Score of every class at the start: higher is nearer to the goal, with more to unlearn."""
     bn_momentum: float = Field(default=0.03, gt=0, le=1)
     """Share of the newest batch in the running statistics: short runs need more."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -159,6 +159,7 @@ def build_state(
     detector = build_detector(
         config.model,
         num_classes=num_classes,
+        class_prior=config.class_prior,
         bn_momentum=config.bn_momentum,
         image_size=config.image_size,
     )

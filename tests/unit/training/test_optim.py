@@ -39,6 +39,21 @@ def test_a_bias_keeps_its_size_where_a_weight_decays() -> None:
     assert model.bias.item() == 1.0
 
 
+def test_the_class_branch_has_a_rate_of_its_own() -> None:
+    detector = build_detector("damo-yolo-ns")
+    optimizer = build_optimizer(detector, OptimizerConfig(kind="adamw", class_rate_factor=4.0))
+
+    set_learning_rate(optimizer, 0.5)
+
+    rates = {
+        id(parameter): group["lr"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for name, parameter in detector.named_parameters():
+        assert rates[id(parameter)] == (2.0 if "gfl_cls" in name else 0.5), name
+
+
 def test_frozen_parameters_are_left_out() -> None:
     model = nn.Linear(2, 2).requires_grad_(requires_grad=False)
 
