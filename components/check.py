@@ -14,9 +14,8 @@ def check_catalog(
     report: dsl.Output[dsl.Artifact],
 ) -> str:
     """Fail with one clear sentence on missing images, broken annotations or unmapped classes."""
-    from damo_yolo.stages.check import check_catalog
-
     from damo_yolo.artifacts import output_uri
+    from damo_yolo.stages.check import check_catalog
 
     report.uri = output_uri(workspace, "check", digest=catalog_digest, code=code_version)
     result = check_catalog(catalog_uri, report.uri)

@@ -16,9 +16,8 @@ def evaluate_model(
     """Compute AP on the headline set and on every source dataset."""
     from pathlib import Path
 
-    from damo_yolo.stages.evaluate import evaluate_model
-
     from damo_yolo.artifacts import output_uri
+    from damo_yolo.stages.evaluate import evaluate_model
 
     out_uri = output_uri(
         workspace, "evaluation", model=model_uri, shards=shards_uri, code=code_version

@@ -15,9 +15,8 @@ def export_detector(
     exported: dsl.Output[dsl.Model],
 ) -> str:
     """Write ONNX, OpenVINO and, where it can be built, TensorRT artifacts."""
-    from damo_yolo.stages.export import export_detector
-
     from damo_yolo.artifacts import output_uri
+    from damo_yolo.stages.export import export_detector
 
     exported.uri = output_uri(
         workspace, "export", model=model_uri, shards=shards_uri, plan=plan_uri, code=code_version

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from damo_yolo.errors import DamoYoloError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXPERIMENT = "damo-yolo"
+SQLITE = "sqlite:///"
 RUN_KEY_TAG = "damo_yolo.run_key"
 LAST_STEP_TAG = "damo_yolo.last_step"
 BATCH_SIZE = 900
@@ -37,7 +40,7 @@ class RunInfo:
     key: str
     """Same key, same run: a retry continues it."""
     name: str
-    experiment: str = "damo-yolo"
+    experiment: str = EXPERIMENT
     params: Mapping[str, Any] = field(default_factory=dict)
     """Nested mappings become dotted names."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -136,7 +139,7 @@ def track(info: RunInfo, tracking_uri: str) -> Iterator[TrackedRun]:
 
 def default_tracking_uri(workspace: str) -> str:
     """Return the SQLite location of a workspace folder on this machine."""
-    return f"sqlite:///{workspace.rstrip('/')}/mlflow.db"
+    return f"{SQLITE}{workspace.rstrip('/')}/mlflow.db"
 
 
 def _open_client(tracking_uri: str) -> "MlflowClient":
@@ -175,24 +178,32 @@ def _metrics(record: Mapping[str, Any]) -> "Iterator[Metric]":
 
 
 def _find_or_create(client: "MlflowClient", info: RunInfo) -> str:
-    experiment_id = _experiment_id(client, info.experiment)
-    runs = client.search_runs(
-        [experiment_id], f"tags.`{RUN_KEY_TAG}` = '{info.key}'", max_results=1
-    )
+    experiment = experiment_id(client, info.experiment)
+    runs = client.search_runs([experiment], f"tags.`{RUN_KEY_TAG}` = '{info.key}'", max_results=1)
     if runs:
         client.update_run(runs[0].info.run_id, status="RUNNING")
         return str(runs[0].info.run_id)
     tags = {RUN_KEY_TAG: info.key, **info.tags}
-    run_id = str(client.create_run(experiment_id, run_name=info.name, tags=tags).info.run_id)
+    run_id = str(client.create_run(experiment, run_name=info.name, tags=tags).info.run_id)
     _log_params(client, run_id, info.params)
     if info.data_uri:
         _log_data(client, run_id, info)
     return run_id
 
 
-def _experiment_id(client: "MlflowClient", name: str) -> str:
+def experiment_id(client: "MlflowClient", name: str = EXPERIMENT) -> str:
+    """Return the id of an experiment, made when it does not exist.
+
+    With an SQLite store, files go beside the database; MLflow's own choice is the folder that the
+    process happens to run in.
+    """
     found = client.get_experiment_by_name(name)
-    return str(found.experiment_id) if found else str(client.create_experiment(name))
+    if found:
+        return str(found.experiment_id)
+    uri = client.tracking_uri
+    folder = Path(uri.removeprefix(SQLITE)).parent / "mlflow-artifacts"
+    location = str(folder.absolute()) if uri.startswith(SQLITE) else None
+    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _log_params(client: "MlflowClient", run_id: str, params: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from damo_yolo.artifacts import Artifact
 from damo_yolo.config import Config
 from damo_yolo.errors import DataError
+from damo_yolo.tracking import experiment_id
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
@@ -178,7 +179,8 @@ def _make_version(
     import mlflow
 
     serving = choose_serving(artifacts)
-    with mlflow.start_run(run_id=run_id or None, run_name=None if run_id else name):
+    experiment = None if run_id else experiment_id(mlflow.MlflowClient())
+    with mlflow.start_run(run_id or None, experiment, run_name=None if run_id else name):
         mlflow.log_metrics({"registered_ap": lineage.ap, "registered_ap50": lineage.ap50})
         listed = {"artifacts": [artifact.model_dump(mode="json") for artifact in artifacts]}
         mlflow.log_dict(listed, "artifacts.json")
