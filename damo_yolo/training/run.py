@@ -6,31 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 
-from damo_yolo import __version__, storage
+from damo_yolo import storage
 from damo_yolo.config import Config
-from damo_yolo.distillation.channel_wise import ChannelWiseDistillation
-from damo_yolo.errors import ConfigError, TrainingError
-from damo_yolo.inference.model_folder import load_model
+from damo_yolo.errors import ConfigError
 from damo_yolo.labels.space import LabelSpace
 from damo_yolo.loading.loader import LoaderConfig, TrainLoader
-from damo_yolo.losses.detection import DetectionLoss
-from damo_yolo.models.detector import Detector
-from damo_yolo.models.zoo import build_detector
+from damo_yolo.training.build import build_state, load_teacher, write_model
 from damo_yolo.training.config import TrainConfig
-from damo_yolo.training.ema import WeightAverage
 from damo_yolo.training.loop import Record, train
-from damo_yolo.training.optim import build_optimizer
 from damo_yolo.training.progress import MetricsLog
-from damo_yolo.training.state import (
-    TrainState,
-    load_state,
-    save_state,
-    seed_everything,
-    write_tensors,
-)
-from damo_yolo.training.step import TrainedModel
+from damo_yolo.training.state import TrainState, load_state, save_state, write_tensors
 
 CHECKPOINT_FOLDER = "checkpoint"
 FAILURES_FOLDER = "failures"
@@ -118,7 +104,10 @@ def run_training(
     _check_split(config, world_size)
     _prepare_process(config)
     space = LabelSpace.load(storage.join(job.shards_uri, "label_space.csv"))
-    teacher = load_teacher(job, space, device) if config.distill else None
+    teacher = None
+    if config.distill:
+        sha256 = space.sha256
+        teacher = load_teacher(job.teacher_uri, config, label_space_sha256=sha256, device=device)
     loader = TrainLoader(
         job.shards_uri,
         job.plan_uri,
@@ -135,92 +124,8 @@ def run_training(
     reporter = FolderReporter(job, rank=rank, start_step=state.position.step, on_epoch=on_epoch)
     train(state, loader, reporter, teacher=teacher)
     if rank == 0:
-        write_model(state, job, space)
-
-
-def build_state(
-    config: TrainConfig,
-    *,
-    num_classes: int,
-    device: torch.device,
-    teacher: Detector | None = None,
-    sync_norm: bool = False,
-) -> TrainState:
-    """Build the state of step 0; equal on every rank, as weights are drawn from the seed.
-
-    Args:
-        config: of the run.
-        num_classes: of the label space.
-        device: where the state lives.
-        teacher: whose neck widths the align modules meet.
-        sync_norm: share batch statistics between ranks, where the device can (CUDA).
-    """
-    seed_everything(config.seed)
-    detector = build_detector(
-        config.model,
-        num_classes=num_classes,
-        class_prior=config.class_prior,
-        bn_momentum=config.bn_momentum,
-        image_size=config.image_size,
-    )
-    distillation = None
-    if teacher is not None:
-        distillation = ChannelWiseDistillation(detector.neck_channels, teacher.neck_channels)
-    model = TrainedModel(detector, DetectionLoss(config.loss), distillation)
-    if sync_norm and device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model.detector)  # type: ignore[no-untyped-call]
-    _place(model, device, config)
-    return TrainState(
-        config=config,
-        model=model,
-        optimizer=build_optimizer(model, config.optimizer),
-        average=WeightAverage(detector),
-    )
-
-
-def load_teacher(job: TrainJob, space: LabelSpace, device: torch.device) -> Detector:
-    """Load a trained model, frozen and in evaluation mode.
-
-    Raises:
-        TrainingError: its label space is another one.
-    """
-    distill = job.config.distill
-    assert distill is not None
-    model = load_model(job.teacher_uri)
-    if model.info.label_space_sha256 != space.sha256 and not distill.allow_other_classes:
-        raise TrainingError(
-            f"the teacher at {job.teacher_uri} was trained on another label space than the shards",
-            fix="train the teacher on these shards, or set distill.allow_other_classes: true",
-        )
-    model.detector.eval().requires_grad_(requires_grad=False)
-    _place(model.detector, device, job.config)
-    return model.detector
-
-
-def write_model(state: TrainState, job: TrainJob, space: LabelSpace) -> None:
-    """Write the averaged weights with all that is needed to use them."""
-    detector = state.model.detector
-    weights = {
-        name: value.to("cpu", memory_format=torch.contiguous_format, copy=True)
-        for name, value in state.average.state_dict().items()
-    }
-    payload = {
-        "model": weights,
-        "config": detector.config.model_dump(mode="json"),
-        "name": job.config.model,
-        "class_names": list(space.names),
-        "image_size": job.config.image_size,
-        "label_space_sha256": space.sha256,
-        "manifest_sha256": job.manifest_sha256,
-        "code_version": __version__,
-    }
-    write_tensors(payload, storage.join(job.out_uri, MODEL_FILE))
-
-
-def _place(model: nn.Module, device: torch.device, config: TrainConfig) -> None:
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    model.to(device)
-    model.to(memory_format=layout)  # type: ignore[call-overload]  # missing in torch's stubs
+        uri = storage.join(job.out_uri, MODEL_FILE)
+        write_model(state, uri, space, manifest_sha256=job.manifest_sha256)
 
 
 def _loader_config(job: TrainJob) -> LoaderConfig:

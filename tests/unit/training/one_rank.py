@@ -14,11 +14,11 @@ from torch import nn
 from damo_yolo.errors import TrainingError
 from damo_yolo.losses.detection import DetectionLoss, LossParts
 from damo_yolo.samples import Batch
+from damo_yolo.training.build import build_state
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
 from damo_yolo.training.loop import train
 from damo_yolo.training.ranks import mean_over_ranks, pool_norm_statistics
-from damo_yolo.training.run import build_state
 
 WORLD_SIZE, POISONED_RANK, POISONED_STEP = 2, 1, 2
 

@@ -15,6 +15,7 @@ from damo_yolo.errors import TrainingError
 from damo_yolo.losses.detection import DetectionLoss, LossParts
 from damo_yolo.models.zoo import build_detector
 from damo_yolo.samples import Batch
+from damo_yolo.training.build import build_state
 from damo_yolo.training.config import (
     DistillConfig,
     EmaConfig,
@@ -23,7 +24,6 @@ from damo_yolo.training.config import (
     TrainConfig,
 )
 from damo_yolo.training.loop import Record, train
-from damo_yolo.training.run import build_state
 from damo_yolo.training.state import TrainState, load_state, save_state
 
 CPU = torch.device("cpu")

@@ -1,0 +1,118 @@
+"""What a run starts from and ends with: fresh state, teacher, model file."""
+
+import torch
+from torch import nn
+
+from damo_yolo import __version__
+from damo_yolo.distillation.channel_wise import ChannelWiseDistillation
+from damo_yolo.errors import TrainingError
+from damo_yolo.inference.model_folder import load_model
+from damo_yolo.labels.space import LabelSpace
+from damo_yolo.losses.detection import DetectionLoss
+from damo_yolo.models.detector import Detector
+from damo_yolo.models.zoo import build_detector
+from damo_yolo.training.config import TrainConfig
+from damo_yolo.training.ema import WeightAverage
+from damo_yolo.training.optim import build_optimizer
+from damo_yolo.training.state import TrainState, seed_everything, write_tensors
+from damo_yolo.training.step import TrainedModel
+
+
+def build_state(
+    config: TrainConfig,
+    *,
+    num_classes: int,
+    device: torch.device,
+    teacher: Detector | None = None,
+    sync_norm: bool = False,
+) -> TrainState:
+    """Build the state of step 0; equal on every rank, as weights are drawn from the seed.
+
+    Args:
+        config: of the run.
+        num_classes: of the label space.
+        device: where the state lives.
+        teacher: whose neck widths the align modules meet.
+        sync_norm: share batch statistics between ranks, where the device can (CUDA).
+    """
+    seed_everything(config.seed)
+    detector = build_detector(
+        config.model,
+        num_classes=num_classes,
+        class_prior=config.class_prior,
+        bn_momentum=config.bn_momentum,
+        image_size=config.image_size,
+    )
+    distillation = None
+    if teacher is not None:
+        distillation = ChannelWiseDistillation(detector.neck_channels, teacher.neck_channels)
+    model = TrainedModel(detector, DetectionLoss(config.loss), distillation)
+    if sync_norm and device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model.detector)  # type: ignore[no-untyped-call]
+    _place(model, device, config)
+    return TrainState(
+        config=config,
+        model=model,
+        optimizer=build_optimizer(model, config.optimizer),
+        average=WeightAverage(detector),
+    )
+
+
+def load_teacher(
+    uri: str, config: TrainConfig, *, label_space_sha256: str, device: torch.device
+) -> Detector:
+    """Load a trained model, frozen and in evaluation mode.
+
+    Args:
+        uri: model folder.
+        config: of the student.
+        label_space_sha256: of the student's data.
+        device: where it goes.
+
+    Raises:
+        TrainingError: its label space is another one.
+    """
+    assert config.distill is not None
+    model = load_model(uri)
+    is_same = model.info.label_space_sha256 == label_space_sha256
+    if not is_same and not config.distill.allow_other_classes:
+        raise TrainingError(
+            f"the teacher at {uri} was trained on another label space than the shards",
+            fix="train the teacher on these shards, or set distill.allow_other_classes: true",
+        )
+    model.detector.eval().requires_grad_(requires_grad=False)
+    _place(model.detector, device, config)
+    return model.detector
+
+
+def write_model(state: TrainState, uri: str, space: LabelSpace, *, manifest_sha256: str) -> None:
+    """Write the averaged weights as one file, with all that is needed to use them.
+
+    Args:
+        state: at the end of its run.
+        uri: location of the file.
+        space: the classes.
+        manifest_sha256: of the training data.
+    """
+    detector = state.model.detector
+    weights = {
+        name: value.to("cpu", memory_format=torch.contiguous_format, copy=True)
+        for name, value in state.average.state_dict().items()
+    }
+    payload = {
+        "model": weights,
+        "config": detector.config.model_dump(mode="json"),
+        "name": state.config.model,
+        "class_names": list(space.names),
+        "image_size": state.config.image_size,
+        "label_space_sha256": space.sha256,
+        "manifest_sha256": manifest_sha256,
+        "code_version": __version__,
+    }
+    write_tensors(payload, uri)
+
+
+def _place(model: nn.Module, device: torch.device, config: TrainConfig) -> None:
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    model.to(device)
+    model.to(memory_format=layout)  # type: ignore[call-overload]  # missing in torch's stubs
