@@ -187,7 +187,7 @@ def _make_version(
         info = mlflow.pyfunc.log_model(
             name="detector",
             python_model=str(SERVING_MODEL),
-            artifacts={"export": str(Path(serving.uri).parent)},
+            artifacts={"export": serving.uri.rpartition("/")[0]},  # a folder, or an s3:// prefix
             model_config={"serves": Path(serving.uri).name},
             pip_requirements=["damo-yolo-pipeline"],
         )
