@@ -1,8 +1,8 @@
 """The embedded sample on a CPU, in minutes: what `make run` trains.
 
 What limits so short a run is the number of steps; the rate is 20 times the published one, the
-average and the normalisation statistics follow faster, and mosaic is left out. The class branch has a
-rate of its own and starts nearer to its goal: after 400 steps alone, AP50 0.71 against 0.48.
+average and the normalisation statistics follow faster, and mosaic is left out. The class branch
+has a rate of its own and starts nearer to its goal: after 400 steps alone, AP50 0.71 against 0.48.
 """
 
 from damo_yolo.augment.policy import AugmentConfig
