@@ -1,4 +1,4 @@
-"""One Ray cluster for all tests that need one: starting it takes longer than most of them."""
+"""One Ray cluster for the tests of a module: starting it takes longer than most of them."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from damo_yolo.compute.ray_cluster import connect
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
     """Two logical CPUs on this machine."""
     with connect(num_cpus=2):
