@@ -2,7 +2,8 @@
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -102,7 +103,6 @@ def run_training(
     """
     config, device = job.config, device or torch.device("cpu")
     _check_split(config, world_size)
-    _prepare_process(config)
     space = LabelSpace.load(storage.join(job.shards_uri, "label_space.csv"))
     teacher = None
     if config.distill:
@@ -122,7 +122,8 @@ def run_training(
     folder = storage.join(job.out_uri, CHECKPOINT_FOLDER)
     load_state(state, folder, run_key=job.run_key, rank=rank)
     reporter = FolderReporter(job, rank=rank, start_step=state.position.step, on_epoch=on_epoch)
-    train(state, loader, reporter, teacher=teacher)
+    with _cpu_settings(config):
+        train(state, loader, reporter, teacher=teacher)
     if rank == 0:
         uri = storage.join(job.out_uri, MODEL_FILE)
         write_model(state, uri, space, manifest_sha256=job.manifest_sha256)
@@ -151,10 +152,18 @@ def _check_split(config: TrainConfig, world_size: int) -> None:
         )
 
 
-def _prepare_process(config: TrainConfig) -> None:
+@contextmanager
+def _cpu_settings(config: TrainConfig) -> Iterator[None]:
+    """Set what belongs to the whole process, and set back what can be."""
+    num_threads = torch.get_num_threads()
     torch.set_num_threads(config.num_threads)
     torch.set_flush_denormal(True)  # numbers near 0 are slow on CPUs
     _keep_freed_memory()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+        torch.set_flush_denormal(False)
 
 
 def _keep_freed_memory() -> None:
