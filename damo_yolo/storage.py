@@ -119,7 +119,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def list_uris(prefix: str, *, suffix: str = "") -> list[str]:
-    """Return the sorted locations of all files below a folder or prefix, ending in `suffix`."""
+    """Return the sorted locations of all files below a folder or prefix, ending in `suffix`.
+
+    The empty objects that stand for folders, as Ray and consoles make them, are no files.
+    """
     with _explained(prefix, "list"):
         if not is_remote(prefix):
             paths = Path(prefix).rglob(f"*{suffix}")
@@ -128,7 +131,8 @@ def list_uris(prefix: str, *, suffix: str = "") -> list[str]:
         pages = _client().get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=where["Bucket"], Prefix=where["Key"])
         keys = (item["Key"] for page in found for item in page.get("Contents", []))
-        return sorted(f"s3://{where['Bucket']}/{key}" for key in keys if key.endswith(suffix))
+        files = (key for key in keys if key.endswith(suffix) and not key.endswith("/"))
+        return sorted(f"s3://{where['Bucket']}/{key}" for key in files)
 
 
 def sha256(uri: str) -> str:
