@@ -11,5 +11,13 @@ need_free "$dashboard_port" DAMO_YOLO_DASHBOARD_PORT
 mkdir -p "$services_dir"
 [ -s "$services_dir/ray_token" ] || (umask 077 && random 32 >"$services_dir/ray_token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$services_dir/ray_token" RAY_USAGE_STATS_ENABLED=0
+# What Ray runs inherits the head's environment: the way to the object store, where there is one.
+if [ -s "$services_dir/keys" ]; then
+  set -a
+  # shellcheck source=/dev/null
+  source "$services_dir/keys"
+  export AWS_ENDPOINT_URL="http://127.0.0.1:$s3_port" AWS_DEFAULT_REGION=us-east-1
+  set +a
+fi
 exec ray start --head --block --port "$ray_port" \
   --dashboard-host 127.0.0.1 --dashboard-port "$dashboard_port"

@@ -13,7 +13,7 @@ port_of() {
   case "$1" in
     object-store) echo "$s3_port" ;;
     mlflow) echo "$mlflow_port" ;;
-    ray-head) echo "$dashboard_port" ;; # the last of its ports to answer
+    ray-head) echo "$dashboard_port" ;;
     *)
       echo "error: no service is called '$1'" >&2
       echo "  fix: name some of: object-store mlflow ray-head" >&2
@@ -24,6 +24,11 @@ port_of() {
 
 is_up() {
   [ -f "$services_dir/$1.pid" ] && kill -0 "$(cat "$services_dir/$1.pid")" 2>/dev/null
+}
+
+# A port of Ray's answers before the node behind it can take work.
+says_ready() {
+  [ "$1" != ray-head ] || grep -q 'Ray runtime started' "$2"
 }
 
 start() {
@@ -43,7 +48,7 @@ start() {
       tail -n 5 "$log" >&2
       exit 2
     fi
-    if answers "$port"; then
+    if answers "$port" && says_ready "$1" "$log"; then
       echo "$1 is up at 127.0.0.1:$port"
       return
     fi

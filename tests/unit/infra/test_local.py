@@ -165,6 +165,17 @@ def test_the_ray_head_asks_for_a_token(machine: Machine) -> None:
     assert token.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_ray_runs_finds_the_object_store(machine: Machine) -> None:
+    machine.install("weed", "#!/bin/sh\n")
+    machine.install("ray", '#!/bin/sh\necho "$AWS_SECRET_ACCESS_KEY $AWS_ENDPOINT_URL"\n')
+    machine.run("object-store.sh")
+
+    secret, endpoint = machine.run("ray-head.sh").stdout.split()
+
+    assert f"AWS_SECRET_ACCESS_KEY={secret}\n" in (machine.services / "keys").read_text("utf-8")
+    assert endpoint == f"http://127.0.0.1:{machine.env['DAMO_YOLO_S3_PORT']}"
+
+
 def test_up_starts_a_service_and_down_stops_it(machine: Machine) -> None:
     machine.install("mlflow", LISTENER.format(python=sys.executable))
     port = machine.env["DAMO_YOLO_MLFLOW_PORT"]
