@@ -18,6 +18,7 @@ def train_detector(
     seed: int,
     teacher_uri: str,
     tracking_uri: str,
+    rayjob: str,
     workspace: str,
     code_version: str,
     checkpoint: dsl.Output[dsl.Model],
@@ -26,6 +27,7 @@ def train_detector(
     from damo_yolo.artifacts import output_uri
     from damo_yolo.recipes.choose import choose_recipe
     from damo_yolo.stages.train import train_detector
+    from damo_yolo.training.launch import launch_config
 
     config = choose_recipe(
         recipe, role=role, model=model, epochs=epochs, image_size=image_size, seed=seed
@@ -48,7 +50,7 @@ def train_detector(
         teacher_uri=teacher_uri,
         tracking_uri=tracking_uri,
         run_name=role,
-        num_workers=workers,
+        launch_config=launch_config(num_workers=workers, rayjob=rayjob),
     )
     checkpoint.metadata["sha256"] = result.model_sha256
     return str(checkpoint.uri)

@@ -41,6 +41,7 @@ def general_class(
     seed: int = 0,
     min_ap50: float = 0.3,
     tracking_uri: str = "",
+    rayjob: str = "",
 ) -> str:
     """Merge, balance, shard, train, distil, evaluate, export, register, promote, report.
 
@@ -59,6 +60,7 @@ def general_class(
         seed: of the embedded data and of training.
         min_ap50: gate: AP50 below it never becomes champion.
         tracking_uri: MLflow; empty keeps an SQLite file in the workspace.
+        rayjob: YAML of a RayJob, or its location: training gets a Ray cluster of its own.
     """
     opened = catalog_step.open_catalog(
         catalog=catalog, workspace=workspace, seed=seed, tracking_uri=tracking_uri
@@ -96,6 +98,7 @@ def general_class(
             workers=workers,
             seed=seed,
             teacher_uri=teacher_uri,
+            rayjob=rayjob,
             tracking_uri=opened.outputs["tracking_uri"],
             **run,
         )

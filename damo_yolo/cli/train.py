@@ -20,6 +20,13 @@ def train(
     ] = None,
     teacher: Annotated[str, typer.Option(help="Model folder of the teacher.")] = "",
     workers: Annotated[int, typer.Option(help="Training processes; 0: this one.")] = 2,
+    gpu: Annotated[bool, typer.Option(help="One GPU for each training process.")] = False,
+    loader_processes: Annotated[
+        int, typer.Option(help="Decoding processes beside each training process.")
+    ] = 0,
+    rayjob: Annotated[
+        str, typer.Option(help="Train on Kubernetes: YAML of the RayJob, or where it lies.")
+    ] = "",
     tracking_uri: Annotated[
         str, typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow; empty tracks nothing.")
     ] = "",
@@ -28,6 +35,7 @@ def train(
     """Train a detector; a repeated call continues where the last one stopped."""
     from damo_yolo.recipes.choose import load_config
     from damo_yolo.stages.train import train_detector
+    from damo_yolo.training.launch import launch_config
 
     result = train_detector(
         shards_uri=shards,
@@ -36,7 +44,9 @@ def train(
         config=load_config(config).with_overrides(overrides or []),
         teacher_uri=teacher,
         tracking_uri=tracking_uri,
-        num_workers=workers,
+        launch_config=launch_config(
+            num_workers=workers, use_gpu=gpu, loader_processes=loader_processes, rayjob=rayjob
+        ),
     )
     show(
         result,

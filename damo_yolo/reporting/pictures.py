@@ -13,6 +13,7 @@ from damo_yolo.reporting.page import Pictures
 from damo_yolo.shards.manifest import Manifest
 from damo_yolo.shards.read import ShardReader
 from damo_yolo.training.config import TrainConfig
+from damo_yolo.training.launch import CONFIG_FILE
 
 NUM_DETECTION_IMAGES = 12
 SHOWN_SCORE = 0.3
@@ -61,7 +62,7 @@ def _ap50_by_class(files: RunFiles) -> dict[str, float]:
 
 
 def _training_samples(files: RunFiles) -> str:
-    config_uri = storage.join(files.locations.student_uri, "config.yaml")
+    config_uri = storage.join(files.locations.student_uri, CONFIG_FILE)
     config = TrainConfig.from_yaml(storage.read_text(config_uri), source=config_uri)
     picture = draw_training_batch(
         files.locations.shards_uri,

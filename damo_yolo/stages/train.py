@@ -14,7 +14,7 @@ from damo_yolo.recipes.choose import load_config
 from damo_yolo.shards.manifest import SUMMARY_FILE, read_summary
 from damo_yolo.tracking import RunInfo, track
 from damo_yolo.training.config import TrainConfig
-from damo_yolo.training.launch import LaunchConfig, launch
+from damo_yolo.training.launch import CONFIG_FILE, LaunchConfig, launch
 from damo_yolo.training.progress import FILE_NAME as METRICS_FILE
 from damo_yolo.training.progress import Record, following, progress, read_metrics
 from damo_yolo.training.run import MODEL_FILE, TrainJob
@@ -84,7 +84,7 @@ def train_detector(
     if finished:
         logger.info("%s is trained already", out_uri)
         return finished
-    storage.write_text(storage.join(out_uri, "config.yaml"), config.to_yaml())
+    storage.write_text(storage.join(out_uri, CONFIG_FILE), config.to_yaml())
     info = RunInfo(
         key=job.run_key,
         name=run_name or config.model,

@@ -1,27 +1,38 @@
-"""Start the ranks of a training: in this process, or as Ray workers, restarted when they fail."""
+"""Start the ranks of a training: in this process, as Ray workers, or as a RayJob on Kubernetes."""
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 
 from damo_yolo import storage
 from damo_yolo.compute.ray_cluster import connect
+from damo_yolo.compute.rayjob import run_rayjob
+from damo_yolo.compute.rayjob_manifest import (
+    RayJobConfig,
+    load_rayjob_config,
+    rayjob_manifest,
+)
 from damo_yolo.config import Config
-from damo_yolo.errors import DamoYoloError, TrainingError
+from damo_yolo.errors import ConfigError, DamoYoloError, TrainingError
 from damo_yolo.training.run import TrainJob, run_training
 from damo_yolo.training.worker import train_loop_per_worker
 
 RAY_FOLDER = "ray"
+CONFIG_FILE = "config.yaml"
+"""Of a model folder: the whole configuration, written before a training starts."""
 
 
 class LaunchConfig(Config):
     """Where a training runs; the trained weights depend on it only by rounding and batch norm."""
 
-    launcher: Literal["ray", "process"] = "ray"
-    """`process`: one rank in the calling process, no Ray."""
+    launcher: Literal["ray", "process", "rayjob"] = "ray"
+    """`process`: one rank in the calling process, no Ray. `rayjob`: a Ray cluster of its own on
+    Kubernetes."""
+    rayjob: RayJobConfig | None = None
+    """Of the launcher `rayjob`: what the cluster is made of."""
     num_workers: int = Field(default=2, ge=0)
     """Ranks that train together; 0 is one rank in the calling process."""
     use_gpu: bool = False
@@ -32,6 +43,19 @@ class LaunchConfig(Config):
     """Restarts of the workers, each from the last checkpoint."""
 
 
+def launch_config(*, rayjob: str = "", **settings: Any) -> LaunchConfig:
+    """Return where a training runs.
+
+    Args:
+        rayjob: YAML of a `RayJobConfig`, or the location of such a file; empty: on this machine, or
+            the Ray cluster that it belongs to.
+        settings: fields of `LaunchConfig`.
+    """
+    if rayjob:
+        settings |= {"launcher": "rayjob", "rayjob": load_rayjob_config(rayjob)}
+    return LaunchConfig.from_mapping(settings, source="the launcher's settings")
+
+
 def launch(job: TrainJob, config: LaunchConfig) -> None:
     """Run a training to its end.
 
@@ -39,12 +63,35 @@ def launch(job: TrainJob, config: LaunchConfig) -> None:
         TrainingError: workers failed more often than allowed, or the training cannot go on.
         DamoYoloError: what a worker found wrong with data or configuration.
     """
+    if config.launcher == "rayjob":
+        _submit(job, config)
+        return
     job = job.model_copy(update={"loader_processes": config.loader_processes})
     if config.launcher == "process" or config.num_workers == 0:
         run_training(job, device=_own_device(config))
         return
     with connect(num_cpus=config.num_workers):
         _fit(job, config)
+
+
+def _submit(job: TrainJob, config: LaunchConfig) -> None:
+    """Run `damo-yolo train` on a Ray cluster of its own; metrics and model come back as files."""
+    if config.rayjob is None or not storage.is_remote(job.out_uri):
+        raise ConfigError(
+            f"a RayJob cannot train into {job.out_uri}"
+            if config.rayjob
+            else "the launcher 'rayjob' has no description of its cluster",
+            fix="give an s3:// workspace and a RayJob description (docs/kubernetes.md)",
+        )
+    command = ["damo-yolo", "train", "--config", storage.join(job.out_uri, CONFIG_FILE)]
+    command += ["--shards", job.shards_uri, "--plan", job.plan_uri, "--out", job.out_uri]
+    command += ["--workers", str(config.rayjob.num_ranks)]
+    command += ["--loader-processes", str(config.loader_processes)]
+    command += ["--tracking-uri", ""]  # the step that waits logs; the job must not log as well
+    command += ["--teacher", job.teacher_uri] if job.teacher_uri else []
+    command += ["--gpu"] if config.rayjob.gpus else []
+    manifest = rayjob_manifest(config.rayjob, name=f"train-{job.run_key[:16]}", command=command)
+    run_rayjob(manifest, timeout_s=config.rayjob.timeout_s)
 
 
 def _fit(job: TrainJob, config: LaunchConfig) -> None:
