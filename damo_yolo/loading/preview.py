@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from damo_yolo.augment.geometry import Image
-from damo_yolo.augment.policy import AugmentConfig
+from damo_yolo.augment.policy import AugmentConfig, Phase
 from damo_yolo.loading.loader import LoaderConfig, TrainLoader
 from damo_yolo.samples import Batch
 
@@ -30,8 +30,9 @@ def draw_training_batch(
     augment: AugmentConfig,
     seed: int,
     class_names: Sequence[str],
+    phase: Phase = "mosaic",
 ) -> Image:
-    """Return an RGB grid of 16 images of the mosaic phase, with box-level changes at full strength.
+    """Return an RGB grid of 16 training images, with box-level changes at full strength.
 
     Args:
         shards_uri: output of the shard stage.
@@ -40,12 +41,13 @@ def draw_training_batch(
         augment: of the training.
         seed: of the training.
         class_names: of the label space, in its order.
+        phase: of the training; the plain one has no mosaic and no box-level changes.
     """
     config = LoaderConfig(
         image_size=image_size, global_batch=16, num_lanes=4, ramp_epochs=1, augment=augment
     )
     loader = TrainLoader(shards_uri, plan_uri, config, seed=seed)
-    batch = next(loader.epoch(config.ramp_epochs, phase="mosaic"))
+    batch = next(loader.epoch(config.ramp_epochs, phase=phase))
     return draw_batch(batch, class_names)
 
 

@@ -52,7 +52,7 @@ def before_after(shares: Mapping[str, tuple[float, float]]) -> str:
     axes.set_yticks(rows, list(shares))
     axes.invert_yaxis()
     axes.set_xlabel("share, %")
-    axes.legend(frameon=False, labelcolor=GREY)
+    _legend(axes)
     return _svg(figure, "Share of each dataset before and after balancing")
 
 
@@ -73,7 +73,7 @@ def class_exposure(exposure: Mapping[str, tuple[float, float]]) -> str:
         axes.set_xticks(columns, [name for name, _ in ordered], rotation=60, ha="right")
     else:
         axes.set_xlabel("classes, most frequent first")
-    axes.legend(frameon=False, labelcolor=GREY)
+    _legend(axes)
     return _svg(figure, "Objects of each class in an epoch, before and after balancing")
 
 
@@ -90,7 +90,7 @@ def curves(series: Mapping[str, Sequence[Point]], *, label: str) -> str:
         axes.plot(steps, values, color=COLOURS[number % len(COLOURS)], label=name, linewidth=1.4)
     axes.set_xlabel("step")
     axes.set_ylabel(label)
-    axes.legend(frameon=False, labelcolor=GREY)
+    _legend(axes)
     return _svg(figure, f"{label} over steps")
 
 
@@ -107,7 +107,7 @@ def grouped_bars(values: Mapping[str, Mapping[str, float]], *, label: str) -> st
         axes.bar(columns + offset, heights, 0.9 * width, color=colour, label=name)
     axes.set_xticks(columns, list(values))
     axes.set_ylabel(label)
-    axes.legend(frameon=False, labelcolor=GREY)
+    _legend(axes)
     return _svg(figure, f"{label} by group")
 
 
@@ -126,7 +126,7 @@ def ranked_bars(values: Mapping[str, float], *, label: str) -> str:
 def _canvas(*, height_in: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     axes = figure.add_subplot()
-    axes.tick_params(colors=GREY, labelsize=8)
+    axes.tick_params(which="both", colors=GREY, labelsize=8)
     axes.xaxis.label.set_color(GREY)
     axes.yaxis.label.set_color(GREY)
     for side in ("top", "right"):
@@ -134,6 +134,13 @@ def _canvas(*, height_in: float) -> tuple[Figure, Axes]:
     for side in ("bottom", "left"):
         axes.spines[side].set_color(GREY)
     return figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    """Name the colours above the chart, where nothing is drawn."""
+    axes.legend(
+        frameon=False, labelcolor=GREY, fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(0, 1)
+    )
 
 
 def _svg(figure: Figure, title: str) -> str:

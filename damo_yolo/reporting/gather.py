@@ -164,7 +164,7 @@ def _trained_row(files: RunFiles, role: str) -> ModelRow:
 def _artifact_row(artifact: Artifact) -> ModelRow:
     metrics = artifact.metrics
     drop = metrics.get("ap_drop")
-    note = artifact.note if drop is None else f"AP {-drop:+.4f} against torch"
+    note = artifact.note if drop is None else f"AP {0.0 - drop:+.4f} against torch"
     return ModelRow(
         name=f"{artifact.kind} {artifact.precision}",
         ap=metrics.get("ap"),

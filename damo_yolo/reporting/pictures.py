@@ -42,7 +42,11 @@ def draw_pictures(files: RunFiles) -> Pictures:
 
 def _losses(files: RunFiles) -> dict[str, list[figures.Point]]:
     return {
-        role: [(line["step"], line["total"]) for line in lines if line["kind"] == "step"]
+        role: [
+            (line["step"], line["qfl"] + line["giou"] + line["dfl"])
+            for line in lines
+            if line["kind"] == "step"
+        ]
         for role, lines in files.progress.items()
     }
 
@@ -71,6 +75,7 @@ def _training_samples(files: RunFiles) -> str:
         augment=config.augment,
         seed=config.seed,
         class_names=files.space.names,
+        phase="mosaic" if config.schedule.mosaic else "plain",
     )
     return figures.jpeg_uri(picture)
 
