@@ -10,8 +10,10 @@ from typing import cast
 import cv2
 import numpy as np
 
+from damo_yolo import storage
 from damo_yolo.augment.geometry import Image
 from damo_yolo.augment.policy import AugmentConfig, Phase
+from damo_yolo.labels.space import LabelSpace
 from damo_yolo.loading.loader import LoaderConfig, TrainLoader
 from damo_yolo.samples import Batch
 
@@ -29,7 +31,6 @@ def draw_training_batch(
     image_size: int,
     augment: AugmentConfig,
     seed: int,
-    class_names: Sequence[str],
     phase: Phase = "mosaic",
 ) -> Image:
     """Return an RGB grid of 16 training images, with box-level changes at full strength.
@@ -40,7 +41,6 @@ def draw_training_batch(
         image_size: side of the square network image, pixels.
         augment: of the training.
         seed: of the training.
-        class_names: of the label space, in its order.
         phase: of the training; the plain one has no mosaic and no box-level changes.
     """
     config = LoaderConfig(
@@ -48,7 +48,8 @@ def draw_training_batch(
     )
     loader = TrainLoader(shards_uri, plan_uri, config, seed=seed)
     batch = next(loader.epoch(config.ramp_epochs, phase=phase))
-    return draw_batch(batch, class_names)
+    space = LabelSpace.load(storage.join(shards_uri, "label_space.csv"))
+    return draw_batch(batch, space.names)
 
 
 def draw_batch(

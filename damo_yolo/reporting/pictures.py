@@ -74,7 +74,6 @@ def _training_samples(files: RunFiles) -> str:
         image_size=config.image_size,
         augment=config.augment,
         seed=config.seed,
-        class_names=files.space.names,
         phase="mosaic" if config.schedule.mosaic else "plain",
     )
     return figures.jpeg_uri(picture)

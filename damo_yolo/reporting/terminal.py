@@ -18,7 +18,8 @@ def print_summary(summary_uri: str, console: Console) -> None:
     console.print()
     console.print(_datasets(summary))
     console.print(_models(summary))
-    console.print(_sources(summary))
+    if any(row.ap_by_source for row in summary.models):
+        console.print(_sources(summary))
     console.print(_gates(summary))
     console.print(
         f"registered [bold]{summary.registered_model} v{summary.version}[/]"

@@ -39,7 +39,6 @@ def test_a_training_batch_is_drawn_from_the_shards(shards: Shards) -> None:
         image_size=64,
         augment=AugmentConfig(),
         seed=0,
-        class_names=NAMES,
     )
 
     assert grid.shape == (4 * 64 + 3 * GAP_PX, 4 * 64 + 3 * GAP_PX, 3)
