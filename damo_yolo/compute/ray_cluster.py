@@ -13,7 +13,7 @@ from damo_yolo.errors import TrainingError
 
 LOCAL_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing leaves this machine
-    "RAY_AUTH_MODE": "disabled",  # a local cluster listens on the loopback only
+    "RAY_AUTH_MODE": "token",  # its ports are open to the network, its token only to this user
     "RAY_enable_metrics_collection": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",

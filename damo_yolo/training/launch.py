@@ -1,6 +1,10 @@
 """Start the ranks of a training: in this process, as Ray workers, or as a RayJob on Kubernetes."""
 
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,7 +120,8 @@ def _fit(job: TrainJob, config: LaunchConfig) -> None:
         ),
     )
     try:
-        result = trainer.fit()
+        with _interrupts_given_back():
+            result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise _cause(error) from error
     found = getattr(result, "return_value", None)
@@ -124,6 +129,19 @@ def _fit(job: TrainJob, config: LaunchConfig) -> None:
         raise found
     if not storage.is_remote(storage_uri):
         shutil.rmtree(storage_uri, ignore_errors=True)
+
+
+@contextmanager
+def _interrupts_given_back() -> Iterator[None]:
+    """Take SIGINT back from Ray Train, whose handler outlives its run and would start Ray again."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _cause(error: Exception) -> DamoYoloError:

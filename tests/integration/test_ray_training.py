@@ -1,5 +1,6 @@
 """Training under Ray: two workers, ranks without objects, a worker that is killed."""
 
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -122,6 +123,11 @@ def test_two_workers_train_where_most_ranks_see_no_object(trained: TrainResult) 
     assert trained.steps == 20
     assert any(record["num_foreground"] == 0 for record in steps), "a step without any object"
     assert any(record["num_foreground"] > 0 for record in steps)
+
+
+@pytest.mark.usefixtures("trained")
+def test_after_a_training_an_interrupt_is_not_ray_s_any_more() -> None:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_killed_worker_changes_no_bit_of_the_model(
