@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED_DIR = Path(__file__).resolve().parents[2] / "shared"
 
@@ -12,6 +13,12 @@ def _folder(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the folder shared/{name} beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Sum in the same order on every machine; the golden numbers were made with one thread."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
