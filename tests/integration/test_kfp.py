@@ -148,7 +148,9 @@ def test_the_same_file_is_submitted_to_an_endpoint(
         "workspace": "s3://bucket/runs",
         "epochs": 3,
     }
-    assert runs[0]["pipeline_spec"]["pipelineInfo"]["name"] == "general-class"
+    spec = runs[0]["pipeline_spec"]  # two documents: the pipeline, and what Kubernetes adds to it
+    assert spec["pipeline_spec"]["pipelineInfo"]["name"] == "general-class"
+    assert "damo-yolo-storage" in json.dumps(spec["platform_spec"])
     assert "SUCCEEDED" in done.stdout
 
 
