@@ -15,12 +15,12 @@ def test_a_catalog_of_ones_own_is_opened_where_it_is(
 ) -> None:
     pets(tmp_path, [])
     monkeypatch.chdir(tmp_path)
-    opened = open_catalog("catalog.yaml", str(tmp_path / "work"))
+    opened = open_catalog("catalog.yaml", str(tmp_path / "runs"))
     checked = check_catalog(opened.catalog_uri, str(tmp_path / "report"))
 
     assert opened.catalog_uri == str(tmp_path / "catalog.yaml")
     assert opened.catalog_digest == checked.catalog_digest
-    assert opened.tracking_uri == f"sqlite:///{tmp_path}/work/mlflow.db"
+    assert opened.tracking_uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
 
 
 def test_a_tracking_server_is_passed_on(tmp_path: Path) -> None:
