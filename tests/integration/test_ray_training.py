@@ -2,17 +2,14 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import cv2
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
 import pytest
-from moto.server import ThreadedMotoServer
 
 from damo_yolo import storage
 from damo_yolo.errors import ConfigError, TrainingError
@@ -70,23 +67,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     balance(records, plan, config=BalanceConfig(empty_share=1.0), global_batch=4)
     shard(records, plan, shards, global_batch=4)
     return Data(shards, plan)
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """An object store of its own."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    storage._client_of.cache_clear()
-    boto3.client("s3").create_bucket(Bucket="training")
-    yield f"s3://training/{tmp_path.name}"
-    storage._client_of.cache_clear()
-    server.stop()
 
 
 @pytest.fixture(scope="module")

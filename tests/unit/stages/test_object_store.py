@@ -1,34 +1,12 @@
 """The same stages on an object store: a catalog, its data and the records behind s3://."""
 
-from collections.abc import Iterator
 from pathlib import Path
-
-import boto3
-import pytest
-from moto.server import ThreadedMotoServer
 
 from damo_yolo import storage
 from damo_yolo.datasets.records import read_records
 from damo_yolo.stages.check import check_catalog
 from damo_yolo.stages.merge import merge_datasets
 from tests.unit.datasets.tiny import annotation, pets
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """Return a fresh prefix: the stand-in keeps its objects for the life of the process."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    storage._client_of.cache_clear()
-    boto3.client("s3").create_bucket(Bucket="data")
-    yield f"s3://data/{tmp_path.name}"
-    storage._client_of.cache_clear()
-    server.stop()
 
 
 def test_check_and_merge_work_on_an_object_store(bucket: str, tmp_path: Path) -> None:
