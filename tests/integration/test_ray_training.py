@@ -24,6 +24,7 @@ from damo_yolo.training.progress import read_metrics
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
+INTERRUPT_HANDLER = signal.getsignal(signal.SIGINT)  # a background job starts with it ignored
 NUM_IMAGES, NUM_WITH_OBJECT = 16, 2
 CATALOG = """
 name: squares
@@ -107,7 +108,7 @@ def test_two_workers_train_where_most_ranks_see_no_object(trained: TrainResult) 
 
 @pytest.mark.usefixtures("trained")
 def test_after_a_training_an_interrupt_is_not_ray_s_any_more() -> None:
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is INTERRUPT_HANDLER
 
 
 def test_a_killed_worker_changes_no_bit_of_the_model(
