@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from damo_yolo.assignment.align_ota import Objects, align_ota
-from damo_yolo.boxes import paired_giou
 from damo_yolo.errors import ConfigError
 from damo_yolo.losses.detection import DetectionLoss, LossConfig, LossParts
 from damo_yolo.models.detector import DetectorOutput
 from tests.builders import make_objects, make_output
+from tests.published_loss import charge
 
 NUM_CLASSES = 6
 
@@ -28,43 +28,20 @@ def _gradients(parts: LossParts, output: DetectorOutput) -> tuple[Tensor, ...]:
     return torch.autograd.grad(parts.total, output[:3])
 
 
-def _plain_parts(output: DetectorOutput, objects: Objects) -> list[float]:
-    """Facts, section 6, in float64 with dense targets and a loop over anchor points."""
-    scores, boxes = output.class_logits.detach().sigmoid(), output.boxes.detach()
-    gt_index, iou = align_ota(scores, boxes, output.points, output.strides, *objects)
-    score = scores.double()
-    target = torch.zeros_like(score)
-    weight_sum = giou = dfl = 0.0
-    for image, anchor in (gt_index >= 0).nonzero().tolist():
-        column = gt_index[image, anchor]
-        target[image, anchor, objects.labels[image, column]] = iou[image, anchor].double()
-        weight = score[image, anchor].max().item()
-        weight_sum += weight
-        box = objects.boxes[image, column]
-        giou += weight * (1 - paired_giou(boxes[image, anchor], box).item())
-        point, stride = output.points[anchor], output.strides[anchor]
-        sides = torch.cat((point - box[:2], box[2:] - point)) / stride
-        log_shares = output.side_logits[image, anchor].detach().double().log_softmax(dim=-1)
-        for side, distance in enumerate(sides.clamp(0, 15.9).tolist()):
-            below = int(distance)
-            dfl -= weight / 4 * log_shares[side, below].item() * (below + 1 - distance)
-            dfl -= weight / 4 * log_shares[side, below + 1].item() * (distance - below)
-    num_foreground = int((gt_index >= 0).sum())
-    entropy = -(target * score.log() + (1 - target) * (1 - score).log())
-    qfl = (entropy * (target - score) ** 2).sum().item() / max(num_foreground, 1)
-    weight_sum = max(weight_sum, 1.0)
-    return [qfl, 2 * giou / weight_sum, 0.25 * dfl / weight_sum, num_foreground]
-
-
 def test_parts_are_those_of_the_formulas_and_sum_to_the_total() -> None:
     output, objects = _batch([4, 0, 9])
+    scores = output.class_logits.detach().sigmoid()
+    assigned = align_ota(scores, output.boxes.detach(), output.points, output.strides, *objects)
 
     parts = DetectionLoss()(output, *objects)
+    published = charge(output, objects, *assigned)  # objects of this batch tie: assigned alike
 
-    assert [value.item() for value in parts[1:]] == pytest.approx(
-        _plain_parts(output, objects), rel=1e-4
+    assert [value.item() for value in parts] == pytest.approx(
+        [value.item() for value in published], rel=1e-4
     )
-    assert parts.total.item() == pytest.approx(sum(part.item() for part in parts[1:4]))
+    gradients = zip(_gradients(parts, output), _gradients(published, output), strict=True)
+    for ours, theirs in gradients:
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_weights_scale_their_parts() -> None:
