@@ -48,6 +48,8 @@ METRICS = ("ap", "ap50", "frequent", "rare")
 
 @dataclass(frozen=True)
 class Setting:
+    """What a run trains with."""
+
     balanced: bool = True
     class_mask: bool = True
     window: int = 32

@@ -11,6 +11,7 @@ from damo_yolo.cli.export import export
 from damo_yolo.cli.merge import merge
 from damo_yolo.cli.models import models
 from damo_yolo.cli.predict import predict
+from damo_yolo.cli.preview import preview
 from damo_yolo.cli.promote import promote
 from damo_yolo.cli.recipe import recipe
 from damo_yolo.cli.register import register
@@ -23,6 +24,7 @@ VERBS = (
     check,
     merge,
     balance,
+    preview,
     shard,
     train,
     evaluate,

@@ -37,6 +37,9 @@ EPOCHS_PER_BLOCK = 256
 FRACTION_BITS = 30
 ONE = 1 << FRACTION_BITS
 """One draw in the fixed-point numbers that fractions are counted in."""
+LEAST_FRACTION = ONE // (28 * EPOCHS_PER_BLOCK) + 1
+"""Fractions nearer to a whole number become whole: of an image expected once in 7168 epochs, a
+single draw in 200 epochs is nearly six spreads from its mean; of a rarer one, more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +141,12 @@ class SamplePlan:
         """(N,) expected draws in units of 1/ONE; they add up to `num_draws` exactly."""
         units = np.rint(self.expected_draws * ONE).astype(np.int64)
         units[np.argmax(units)] += self.num_draws * ONE - units.sum()  # at most N/2 units
-        return units
+        return _without_slivers(units)
+
+
+def never_drawn(expected_draws: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which of (N,) expectations are below the least fraction that a draw can keep to."""
+    return np.asarray(expected_draws < LEAST_FRACTION / ONE)
 
 
 def rounded_up(count: int, multiple: int) -> int:
@@ -150,6 +158,29 @@ def keyed_generator(*key: int) -> np.random.Generator:
     """Return a counter-based generator for a key of whole numbers; equal keys give equal draws."""
     words = [word & 0xFFFF_FFFF_FFFF_FFFF for word in key]
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
+
+
+def _without_slivers(units: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Round fractions that are too near to a whole number, and keep the sum of (N,) units.
+
+    The other images with a fraction share the difference. Where that would move one of them by as
+    much as it moves the slivers, all stay as they are: then slivers are what the plan consists of.
+    """
+    fractions = units & (ONE - 1)
+    is_free = (fractions >= LEAST_FRACTION) & (fractions <= ONE - LEAST_FRACTION)
+    whole = np.where(is_free, units, (units + ONE // 2) >> FRACTION_BITS << FRACTION_BITS)
+    missing = int(units.sum() - whole.sum())
+    if not missing:
+        return whole
+    free = np.flatnonzero(is_free)
+    low, high = LEAST_FRACTION, ONE - LEAST_FRACTION
+    room = high - fractions[free] if missing > 0 else fractions[free] - low  # (F,)
+    shared = np.floor(room * (abs(missing) / max(int(room.sum()), 1))).astype(np.int64)
+    if not len(free) or shared.max() > LEAST_FRACTION:
+        return units
+    shared[np.argmax(room)] += abs(missing) - shared.sum()  # what rounding down left, F units
+    whole[free] += np.sign(missing) * shared
+    return whole
 
 
 def _fraction_draws(fractions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int32]:

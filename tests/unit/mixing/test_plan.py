@@ -56,21 +56,45 @@ def test_draws_are_a_pure_function_of_seed_and_epoch() -> None:
     assert (first.draws(1, 5) != first.draws(1, 5 + 256)).any()
 
 
-def test_over_200_epochs_no_image_departs_from_its_expectation() -> None:
-    expected = skewed(20_000, seed=1)
+def departures(plan: SamplePlan, *, seed: int) -> NDArray[np.float64]:
+    """Return |draws - 200 e| in spreads over epochs 0 to 199; a whole e has none or infinity."""
+    expected = plan.expected_draws
+    total = sum(plan.draws(seed, epoch).astype(np.int64) for epoch in range(200))
+    fraction = expected % 1.0
+    spread = np.sqrt(200 * fraction * (1 - fraction))
+    deviation = np.abs(total - 200 * expected)
+    far = np.where(deviation > 1e-9, np.inf, 0.0)
+    return np.asarray(np.divide(deviation, spread, out=far, where=spread > 0))
+
+
+@pytest.mark.parametrize(("shape", "seed"), [(0.3, 1), (0.3, 2), (1.0, 3), (5.0, 4)])
+def test_over_200_epochs_no_image_departs_by_more_than_six_spreads(shape: float, seed: int) -> None:
+    # At shape 0.3 every tenth image is expected less than once in 7000 epochs.
+    plan = make_plan(skewed(20_000, seed=seed, shape=shape))
+
+    assert departures(plan, seed=seed).max() <= 6
+
+
+def test_expectations_close_to_a_whole_number_keep_to_it_for_200_epochs() -> None:
+    close = [2.00005, 0.99995, 1.00001, 0.00003] * 500
+    others = np.random.default_rng(0).uniform(0.2, 3, 2000)
+    expected = np.concatenate((close, others, [1.0, 4.0, 0.0]))
+    expected[2000:4000] *= (round(expected.sum()) - expected.sum()) / others.sum() + 1
     plan = make_plan(expected)
 
-    total = sum(plan.draws(3, epoch).astype(np.int64) for epoch in range(200))
+    assert departures(plan, seed=5).max() <= 6
+    draws = np.stack([plan.draws(5, epoch) for epoch in range(200)])
+    assert draws[:, :2000].reshape(200, 500, 4).sum(axis=(0, 1)).tolist() == [
+        200 * 500 * whole for whole in (2, 1, 1, 0)
+    ]
+    assert (draws[:, -3:] == [1, 4, 0]).all()
+    assert (draws.sum(axis=1) == plan.num_draws).all()
 
-    fraction = expected % 1.0
-    deviation = np.abs(total - 200 * expected)
-    spread = np.sqrt(200 * fraction * (1 - fraction))
-    # Below 1/36 of a draw in 200 epochs a single one is already six spreads away: the smallest
-    # number an integer allows is the bound there.
-    rare = spread < 1 / 6
-    assert rare.sum() < 0.1 * len(expected)
-    assert (deviation <= 6 * spread)[~rare].all()
-    assert (deviation[rare] <= 2).all()
+
+def test_a_plan_of_nothing_but_slivers_is_drawn_as_it_is() -> None:
+    plan = make_plan(np.full(20_000, 1 + 1 / 20_000))  # one draw more than images
+
+    assert [int(plan.draws(0, epoch).sum()) for epoch in range(3)] == [20_001] * 3
 
 
 def test_images_of_one_expectation_are_drawn_equally_often_over_a_block_of_epochs() -> None:
