@@ -30,6 +30,8 @@ class StructureRow(Config):
     num_blocks: int = Field(ge=1)
     stride: Literal[1, 2]
     """Of the first block; the others keep the size."""
+    kernel_size: Literal[3, 5, 7] | None = None
+    """mob only: of the depthwise convolutions of this row; None takes the backbone's."""
 
     @property
     def halves(self) -> bool:
@@ -56,6 +58,8 @@ class BackboneConfig(Config):
             raise ValueError("four rows, the first among them, must have stride 2")
         if self.family == "mob":
             return self
+        if any(row.kernel_size for row in self.rows):
+            raise ValueError("only rows of the mob family have kernel sizes of their own")
         if any(row.bottleneck is None for row in self.rows):
             raise ValueError("every row of the res and csp families needs a bottleneck")
         if self.stem != "focus":

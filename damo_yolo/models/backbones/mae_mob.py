@@ -53,6 +53,7 @@ class MobBlock(nn.Module):
         out_channels: int,
         hidden: int,
         *,
+        kernel_size: int,
         stride: int,
         config: DetectorConfig,
     ) -> None:
@@ -63,7 +64,7 @@ class MobBlock(nn.Module):
             same_conv(in_channels, hidden, 1),
             nn.BatchNorm2d(hidden),
             make_activation(config.activation),
-            same_conv(hidden, hidden, structure.kernel_size, stride=stride, groups=hidden),
+            same_conv(hidden, hidden, kernel_size, stride=stride, groups=hidden),
             nn.BatchNorm2d(hidden),
             SqueezeExcite(hidden) if structure.squeeze_excite else nn.Identity(),
             make_activation(config.activation),
@@ -93,6 +94,7 @@ class MobStage(nn.Module):
                     row.out_channels if index else in_channels,
                     row.out_channels,
                     hidden,
+                    kernel_size=row.kernel_size or config.backbone.kernel_size,
                     stride=1 if index else row.stride,
                     config=config,
                 )
