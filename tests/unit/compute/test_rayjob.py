@@ -223,6 +223,15 @@ def test_a_terminated_step_deletes_its_job(cluster: FakeCluster) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT raises, also where the shell started the tests in the background, deaf to it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_step_deletes_its_job(cluster: FakeCluster) -> None:
     cluster.script = [RUNNING]
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
