@@ -6,16 +6,15 @@ are medians of CPU time, which other processes on the machine hardly touch.
 """
 
 import argparse
-import importlib.util
-import statistics
-import time
+import sys
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from timing import interleaved
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from damo_yolo.assignment.align_ota import Objects, align_ota
@@ -23,35 +22,65 @@ from damo_yolo.losses.detection import DetectionLoss
 from damo_yolo.models.detector import DetectorOutput
 from damo_yolo.models.zoo import build_detector
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.published_assignment import assign_image
+
 IMAGES, SIDE = 4, 640
 CASES = ((80, 7), (80, 30), (80, 100), (701, 30))
+PUBLISHED_MS = {(80, 7): 37, (80, 30): 439, (80, 100): 2579}
+"""What the published code took for an image on a core of `PUBLISHED_GFLOPS`, other labels."""
+PUBLISHED_GFLOPS = 68.0
+"""Convolution arithmetic of one thread of that machine, 1e9 floating-point operations a second."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, one thread, {IMAGES} images of {SIDE} pixels\n")
-    print("| classes | objects | literal ms/image | ours | faster | literal MiB | ours | memory |")
-    print("|---|---|---|---|---|---|---|---|")
+    torch.set_num_threads(options.threads)
+    print(f"torch {torch.__version__}, {options.threads} threads, {IMAGES} images of {SIDE} pixels")
+    gflops = _convolution_gflops(options.repeats)
+    print(f"a convolution in this run: {gflops:.0f} GFLOP/s\n")
+    print("| classes | objects | literal ms/image | ours | faster | of the published, scaled |")
+    print("|---|---|---|---|---|---|")
     for num_classes, num_objects in CASES:
-        print(_assignment_row(num_classes, num_objects, options.repeats), flush=True)
+        print(_assignment_row(num_classes, num_objects, gflops, options.repeats), flush=True)
+    print("\n| classes | objects | literal MiB | ours | memory |")
+    print("|---|---|---|---|---|")
+    for num_classes, num_objects in CASES:
+        print(_memory_row(num_classes, num_objects), flush=True)
     print("\n| classes | step ms | assignment and losses ms | share of the step |")
     print("|---|---|---|---|")
     for num_classes in (80, 701):
         print(_step_row(num_classes, options.repeats), flush=True)
 
 
-def _assignment_row(num_classes: int, num_objects: int, repeats: int) -> str:
+def _convolution_gflops(repeats: int) -> float:
+    """Return 1e9 operations a second of a 3x3 convolution, by which machines are compared."""
+    convolution, image = nn.Conv2d(64, 64, 3, padding=1), torch.rand(4, 64, 160, 160)
+    with torch.no_grad():
+        (seconds,) = interleaved((lambda: convolution(image),), repeats=2 * repeats)
+    return 2 * 9 * 64 * 64 * image[:, 0].numel() / seconds / 1e9
+
+
+def _assignment_row(num_classes: int, num_objects: int, gflops: float, repeats: int) -> str:
     inputs = _inputs(num_classes, num_objects)
-    literal, ours = _interleaved(
+    literal, ours = interleaved(
         (lambda: _literal(inputs), lambda: align_ota(*inputs)), repeats=repeats
     )
     times = f"{literal / IMAGES * 1e3:.1f} | {ours / IMAGES * 1e3:.2f} | {literal / ours:.0f}x"
-    before, after = _peak_mib(lambda: _literal(inputs)), _peak_mib(lambda: align_ota(*inputs))
-    memory = f"{before:.0f} | {after:.1f} | 1/{before / after:.0f}"
-    return f"| {num_classes} | {num_objects} | {times} | {memory} |"
+    published = PUBLISHED_MS.get((num_classes, num_objects))
+    scaled = published and f"{literal / IMAGES * 1e3 / published * gflops / PUBLISHED_GFLOPS:.2f}x"
+    return f"| {num_classes} | {num_objects} | {times} | {scaled or '-'} |"
+
+
+def _memory_row(num_classes: int, num_objects: int) -> str:
+    inputs = _inputs(num_classes, num_objects)
+    literal, ours = _peak_mib(lambda: _literal(inputs)), _peak_mib(lambda: align_ota(*inputs))
+    return (
+        f"| {num_classes} | {num_objects} | {literal:.0f} | {ours:.1f} | 1/{literal / ours:.0f} |"
+    )
 
 
 def _step_row(num_classes: int, repeats: int) -> str:
@@ -73,7 +102,7 @@ def _step_row(num_classes: int, repeats: int) -> str:
         given = output._replace(class_logits=logits, side_logits=sides, boxes=boxes)
         torch.autograd.grad(loss(given, *objects).total, leaves)
 
-    whole, part = _interleaved((step, loss_alone), repeats=repeats)
+    whole, part = interleaved((step, loss_alone), repeats=repeats)
     return f"| {num_classes} | {whole * 1e3:.0f} | {part * 1e3:.0f} | {part / whole:.1%} |"
 
 
@@ -109,32 +138,9 @@ def _objects(num_classes: int, num_objects: int) -> Objects:
 
 def _literal(inputs: tuple[Tensor, ...]) -> None:
     scores, boxes, points, strides, gt_boxes, gt_labels, _ = inputs
-    oracle = _oracle()
     for image in range(len(scores)):
         at = (scores[image], boxes[image], points, strides, gt_boxes[image], gt_labels[image])
-        oracle.assign_image(*at)
-
-
-def _oracle() -> Any:
-    path = Path(__file__).parents[1] / "tests" / "published_assignment.py"
-    spec = importlib.util.spec_from_file_location("published_assignment", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _interleaved(sides: tuple[Callable[[], Any], ...], *, repeats: int) -> list[float]:
-    """Return the median CPU seconds of each side, after one warm-up each."""
-    times: list[list[float]] = [[] for _ in sides]
-    for repeat in range(repeats + 1):
-        for kept, run in zip(times, sides, strict=True):
-            start = time.process_time()
-            run()
-            if repeat:
-                kept.append(time.process_time() - start)
-    return [statistics.median(kept) for kept in times]
+        assign_image(*at)
 
 
 def _peak_mib(run: Callable[[], Any]) -> float:

@@ -1,42 +1,12 @@
-import time
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
-from damo_yolo.boxes import pairwise_iou
 from damo_yolo.models.postprocess import CHUNK, postprocess, suppress
+from tests.plain_suppression import crowd, suppress_by_class
 
 SQUARE = [0.0, 0.0, 10.0, 10.0]
 SHIFTED = [0.0, 0.0, 10.0, 5.0]  # IoU with the square: 50 / 100
-
-
-def suppress_by_class(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
-    """The plain way, class after class and box after box."""
-    kept = []
-    for label in sorted(set(labels.tolist())):
-        rest = (labels == label).nonzero().squeeze(1)
-        rest = rest[scores[rest].argsort(descending=True, stable=True)]
-        while len(rest):
-            best, rest = rest[0], rest[1:]
-            kept.append(best)
-            rest = rest[pairwise_iou(boxes[best][None], boxes[rest])[0] <= threshold]
-    found = torch.stack(kept)
-    return found[scores[found].argsort(descending=True, stable=True)]
-
-
-def crowd(num_candidates: int, num_classes: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Candidates around 60 objects."""
-    generator = torch.Generator().manual_seed(seed)
-    centres = (torch.rand(60, 2, generator=generator) * 600)[
-        torch.randint(60, (num_candidates,), generator=generator)
-    ]
-    centres = centres + torch.randn(num_candidates, 2, generator=generator) * 12
-    half = 20 + torch.rand(num_candidates, 2, generator=generator) * 30
-    boxes = torch.cat((centres - half, centres + half), dim=1)
-    scores = torch.rand(num_candidates, generator=generator)
-    return boxes, scores, torch.randint(num_classes, (num_candidates,), generator=generator)
 
 
 def test_an_overlap_at_the_threshold_stays_and_one_above_it_falls() -> None:
@@ -128,15 +98,6 @@ def test_many_candidates_are_judged_as_if_all_were_sorted(max_kept: int, num_lev
     assert torch.equal(kept, _in_order(everything, scores)[:max_kept])
 
 
-def test_two_thousand_candidates_are_five_times_faster_than_class_by_class() -> None:
-    boxes, scores, labels = crowd(2000, 80, seed=0)
-
-    fast = _best_of(lambda: suppress(boxes, scores, labels, iou_threshold=0.7, max_kept=500))
-    plain = _best_of(lambda: suppress_by_class(boxes, scores, labels, 0.7))
-
-    assert plain > 5 * fast
-
-
 def test_equal_scores_keep_their_order() -> None:
     boxes = torch.tensor([SQUARE, SQUARE, SQUARE])
 
@@ -151,12 +112,3 @@ def _in_order(found: Tensor, scores: Tensor) -> Tensor:
     """Sort by score, then by index: the plain way leaves equal scores in order of class."""
     found = found.sort().values
     return found[scores[found].argsort(descending=True, stable=True)]
-
-
-def _best_of(call: Callable[[], Tensor]) -> float:
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)

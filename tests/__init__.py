@@ -1,0 +1,1 @@
+"""Tests, their builders and the oracles they compare with."""
