@@ -1,49 +1,44 @@
-"""Average precision as COCO defines it, computed by pycocotools, for partially annotated images.
+"""Average precision as COCO defines it, for partially annotated images, over any number of them.
 
-Two things differ from handing all boxes to pycocotools at once, neither changes a figure:
+hotcoco computes it: equal to pycocotools to the last bit (`cross_check.py` is the proof) and some
+hundred times as fast. Images are matched as they come and only their matches are kept, so memory
+grows with detections, not with images times classes; parts matched by several workers are joined.
 
-- Classes are evaluated one at a time over the images that hold or were found to hold them. 701
-  classes then cost what their boxes cost, in time and in memory.
-- A detection counts only where its class is known, that is, where its absence would be evidence.
-  Of a class that is present but not known to be complete, the objects count, and a detection that
-  matches none of them is ignored (a crowd region over the whole plane absorbs it).
-
-COCO's own size bands use mask areas; records hold boxes, so ours use box areas.
-
-Shapes: T IoU thresholds, R recall thresholds, K classes, S size bands.
+Shapes: T IoU thresholds, R recall thresholds, K classes, S size bands, M detection limits.
 """
 
-import contextlib
-import io
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import pickle
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from damo_yolo.boxes import xyxy_to_xywh
 from damo_yolo.config import Config
+from damo_yolo.evaluation.coco_format import coco_objects, coco_results
 from damo_yolo.evaluation.ground_truth import ImageTruth
 from damo_yolo.samples import Detections
 
-MAX_DETECTIONS = 100
-"""COCO looks at the 100 best detections of an image."""
-
-EVERYWHERE = [-1e6, -1e6, 2e6, 2e6]
-"""xywh of a region that holds any box of any image."""
-
 ALL, SMALL, MEDIUM, LARGE = range(4)
+BEST_1, BEST_10, BEST_100 = range(3)
 IOU_50, IOU_75 = 0, 5
+
+NONE_FOUND = np.zeros((0, 7))
 
 
 class ClassAp(Config):
-    """Average precision of one class."""
+    """Average precision of one class; -1 where no object could have given a figure."""
 
     class_id: int
     name: str
     ap: float
     ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    recall: float
     num_objects: int
     num_images: int
 
@@ -60,8 +55,14 @@ class ApResult(Config):
     ap_medium: float
     ap_large: float
     """Objects above 96 x 96 px."""
+    recall_1: float
+    """Recall with the best detection of each class in an image only."""
+    recall_10: float
     recall: float
     """Mean over the same IoUs of the recall with at most 100 detections an image."""
+    recall_small: float
+    recall_medium: float
+    recall_large: float
     num_images: int
     num_objects: int
     num_classes: int
@@ -70,12 +71,115 @@ class ApResult(Config):
     """Classes with objects, by id."""
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectCounts:
+    """How many objects there are of each class, crowds not counted."""
+
+    num_images: int
+    objects: NDArray[np.int64]
+    """(K,)"""
+    images: NDArray[np.int64]
+    """(K,) images that hold the class."""
+
+    @classmethod
+    def of(cls, truths: Iterable[ImageTruth], num_classes: int) -> Self:
+        """Count the objects of these images."""
+        objects, images = (np.zeros(num_classes, np.int64) for _ in range(2))
+        num_images = 0
+        for truth in truths:
+            num_images += 1
+            real = truth.class_ids[~truth.is_crowd]
+            np.add.at(objects, real, 1)
+            images[np.unique(real)] += 1
+        return cls(num_images, objects, images)
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.num_images + other.num_images,
+            self.objects + other.objects,
+            self.images + other.images,
+        )
+
+
+class ApTally:
+    """What average precision needs to know of the images seen so far."""
+
+    def __init__(self, num_classes: int, *, max_detections: int | None = None) -> None:
+        """Start with no image.
+
+        Args:
+            num_classes: classes K of the label space.
+            max_detections: kept per image, by score, after classes unknown there are dropped;
+                None: all, of which COCO looks at the 100 best of each class.
+        """
+        from hotcoco import StreamingEval  # noqa: PLC0415 - a native library
+
+        self.num_classes = num_classes
+        self.max_detections = max_detections
+        self._counts = ObjectCounts.of((), num_classes)
+        self._matches = StreamingEval([{"id": i, "name": str(i)} for i in range(num_classes)])
+
+    def add(self, image_id: int, truth: ImageTruth, found: Detections | None) -> None:
+        """Match the detections of one image.
+
+        Args:
+            image_id: number of the image, unique over all tallies that are joined. Among
+                detections of equal score those of the lower number come first.
+            truth: its annotations.
+            found: its detections; None: nothing was found.
+        """
+        results = NONE_FOUND
+        if found is not None:
+            results = coco_results(found, truth, image_id, max_detections=self.max_detections)
+        objects = [
+            {**item, "id": i} for i, item in enumerate(coco_objects(truth, image_id), start=1)
+        ]
+        self._matches.update([{"id": image_id}], objects, results)
+        self._counts += ObjectCounts.of((truth,), self.num_classes)
+
+    def __add__(self, other: Self) -> Self:
+        """Return one tally of the images of both; their order changes nothing."""
+        from hotcoco import StreamingEval  # noqa: PLC0415 - a native library
+
+        joined = type(self)(self.num_classes, max_detections=self.max_detections)
+        joined._matches = StreamingEval.merge([self._matches, other._matches])
+        joined._counts = self._counts + other._counts
+        return joined
+
+    def to_bytes(self) -> bytes:
+        """Return the tally for another process."""
+        return pickle.dumps(
+            (self.num_classes, self.max_detections, self._counts, self._matches.to_bytes())
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what `to_bytes` of a worker of ours wrote."""
+        from hotcoco import StreamingEval  # noqa: PLC0415 - a native library
+
+        num_classes, max_detections, counts, matches = pickle.loads(data)
+        tally = cls(num_classes, max_detections=max_detections)
+        tally._counts, tally._matches = counts, StreamingEval.from_bytes(matches)
+        return tally
+
+    def result(self, class_names: Sequence[str]) -> ApResult:
+        """Return the average precision of the images so far."""
+        if not self._counts.num_images:
+            none = np.full((10, 101, self.num_classes, 4, 3), -1.0)
+            return summarise(none, none[:, 0], self._counts, class_names)
+        evaluation = self._matches.finalize()
+        evaluation.accumulate()
+        tables = evaluation.eval
+        assert tables is not None
+        return summarise(tables["precision"], tables["recall"], self._counts, class_names)
+
+
 def average_precision(
     detections: Iterable[Detections],
     truths: Sequence[ImageTruth],
     *,
     class_names: Sequence[str],
-    max_detections: int = MAX_DETECTIONS,
+    max_detections: int | None = None,
 ) -> ApResult:
     """Return the average precision of the detections on the images of `truths`.
 
@@ -84,146 +188,65 @@ def average_precision(
             image without an entry counts as one where nothing was found.
         truths: the annotated images.
         class_names: name of each class id.
-        max_detections: kept per image, by score, after classes unknown there are dropped.
+        max_detections: kept per image, by score, after classes unknown there are dropped; None:
+            all, of which COCO looks at the 100 best of each class.
     """
-    ordered = sorted(truths, key=lambda truth: truth.key)
     found = {item.key: item for item in detections}
-    objects = _objects_by_class(ordered)
-    detected = _detections_by_class(ordered, found, max_detections)
-    class_ids = sorted(
-        class_id for class_id, boxes in objects.items() if any(not b["iscrowd"] for b in boxes)
-    )
-    tables = [
-        _evaluate_class(class_id, objects[class_id], detected.get(class_id, []))
-        for class_id in class_ids
-    ]
-    per_class = tuple(
-        _class_ap(class_id, class_names[class_id], precision, objects[class_id])
-        for class_id, (precision, _) in zip(class_ids, tables, strict=True)
-    )
-    return _summary(tables, per_class, num_images=len(ordered))
+    tally = ApTally(len(class_names), max_detections=max_detections)
+    for image_id, truth in enumerate(in_order(truths), start=1):
+        tally.add(image_id, truth, found.get(truth.key))
+    return tally.result(class_names)
 
 
-def _objects_by_class(truths: Sequence[ImageTruth]) -> Mapping[int, list[dict[str, Any]]]:
-    """Return COCO annotations of each class; image ids are positions in `truths`, plus one."""
-    objects: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for image_id, truth in enumerate(truths, start=1):
-        for box, class_id, crowd in zip(
-            xyxy_to_xywh(truth.boxes).tolist(),
-            truth.class_ids.tolist(),
-            truth.is_crowd.tolist(),
-            strict=True,
-        ):
-            objects[class_id].append(_annotation(image_id, class_id, box, crowd=crowd))
-        for class_id in truth.present_but_incomplete():
-            objects[class_id].append(_annotation(image_id, class_id, EVERYWHERE, crowd=True))
-    return objects
+def in_order(truths: Iterable[ImageTruth]) -> list[ImageTruth]:
+    """Return images by key: detections of equal score count in the order of their images."""
+    return sorted(truths, key=lambda truth: truth.key)
 
 
-def _detections_by_class(
-    truths: Sequence[ImageTruth], found: Mapping[str, Detections], max_detections: int
-) -> Mapping[int, list[dict[str, Any]]]:
-    """Return COCO results of each class, without classes that the image says nothing about."""
-    detected: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for image_id, truth in enumerate(truths, start=1):
-        if truth.key not in found:
-            continue
-        item = found[truth.key]
-        counted = truth.counted_classes()
-        keep = np.flatnonzero(counted[item.labels])
-        best = keep[np.argsort(-item.scores[keep], kind="stable")][:max_detections]
-        for box, score, class_id in zip(
-            xyxy_to_xywh(item.boxes[best]).tolist(),
-            item.scores[best].tolist(),
-            item.labels[best].tolist(),
-            strict=True,
-        ):
-            annotation = _annotation(image_id, class_id, box, crowd=False)
-            detected[class_id].append({**annotation, "score": score})
-    return detected
-
-
-def _annotation(image_id: int, class_id: int, box: list[float], *, crowd: bool) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "category_id": class_id,
-        "bbox": box,
-        "area": box[2] * box[3],
-        "iscrowd": int(crowd),
-    }
-
-
-def _evaluate_class(
-    class_id: int, objects: list[dict[str, Any]], detected: list[dict[str, Any]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return precision (T, R, S) and recall (T, S) of one class, -1 where there is no object."""
-    from pycocotools.cocoeval import COCOeval  # noqa: PLC0415 - pulls in matplotlib
-
-    images = sorted({box["image_id"] for box in (*objects, *detected)})
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints each step
-        evaluation = COCOeval(
-            _coco(objects, images, class_id), _coco(detected, images, class_id), "bbox"
-        )
-        evaluation.params.maxDets = [MAX_DETECTIONS]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision: NDArray[np.float64] = evaluation.eval["precision"][:, :, 0, :, 0]
-    recall: NDArray[np.float64] = evaluation.eval["recall"][:, 0, :, 0]
-    return precision, recall
-
-
-def _coco(annotations: list[dict[str, Any]], images: list[int], class_id: int) -> Any:
-    from pycocotools.coco import COCO  # noqa: PLC0415 - pulls in matplotlib
-
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": image_id} for image_id in images],
-        "categories": [{"id": class_id}],
-        # pycocotools marks a match by the object's id: 0 would read as no match.
-        "annotations": [{**item, "id": i} for i, item in enumerate(annotations, start=1)],
-    }
-    coco.createIndex()
-    return coco
-
-
-def _class_ap(
-    class_id: int, name: str, precision: NDArray[np.float64], objects: list[dict[str, Any]]
-) -> ClassAp:
-    real = [box for box in objects if not box["iscrowd"]]
-    return ClassAp(
-        class_id=class_id,
-        name=name,
-        ap=_mean(precision[:, :, ALL]),
-        ap50=_mean(precision[IOU_50, :, ALL]),
-        num_objects=len(real),
-        num_images=len({box["image_id"] for box in real}),
-    )
-
-
-def _summary(
-    tables: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
-    per_class: tuple[ClassAp, ...],
-    *,
-    num_images: int,
+def summarise(
+    precision: NDArray[np.float64],
+    recall: NDArray[np.float64],
+    counts: ObjectCounts,
+    class_names: Sequence[str],
 ) -> ApResult:
-    # (T, R, K, S) and (T, K, S), in pycocotools' own order, so that sums round as its sums do
-    precision = (
-        np.stack([table for table, _ in tables], axis=2) if tables else np.empty((10, 0, 0, 4))
+    """Return the figures of (T, R, K, S, M) precision and (T, K, S, M) recall, -1 where unknown."""
+    with_objects = np.flatnonzero(counts.objects)
+    per_class = tuple(
+        ClassAp(
+            class_id=k,
+            name=class_names[k],
+            **_precision_figures(precision[:, :, k, :, BEST_100]),
+            recall=_mean(recall[:, k, ALL, BEST_100]),
+            num_objects=int(counts.objects[k]),
+            num_images=int(counts.images[k]),
+        )
+        for k in with_objects.tolist()
     )
-    recall = np.stack([table for _, table in tables], axis=1) if tables else np.empty((10, 0, 4))
     return ApResult(
-        ap=_mean(precision[..., ALL]),
-        ap50=_mean(precision[IOU_50, ..., ALL]),
-        ap75=_mean(precision[IOU_75, ..., ALL]),
-        ap_small=_mean(precision[..., SMALL]),
-        ap_medium=_mean(precision[..., MEDIUM]),
-        ap_large=_mean(precision[..., LARGE]),
-        recall=_mean(recall[..., ALL]),
-        num_images=num_images,
-        num_objects=sum(item.num_objects for item in per_class),
-        num_classes=len(per_class),
+        **_precision_figures(precision[..., BEST_100]),
+        recall_1=_mean(recall[..., ALL, BEST_1]),
+        recall_10=_mean(recall[..., ALL, BEST_10]),
+        recall=_mean(recall[..., ALL, BEST_100]),
+        recall_small=_mean(recall[..., SMALL, BEST_100]),
+        recall_medium=_mean(recall[..., MEDIUM, BEST_100]),
+        recall_large=_mean(recall[..., LARGE, BEST_100]),
+        num_images=counts.num_images,
+        num_objects=int(counts.objects.sum()),
+        num_classes=len(with_objects),
         per_class=per_class,
     )
+
+
+def _precision_figures(precision: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the six figures of (T, R, ..., S) precision."""
+    return {
+        "ap": _mean(precision[..., ALL]),
+        "ap50": _mean(precision[IOU_50, ..., ALL]),
+        "ap75": _mean(precision[IOU_75, ..., ALL]),
+        "ap_small": _mean(precision[..., SMALL]),
+        "ap_medium": _mean(precision[..., MEDIUM]),
+        "ap_large": _mean(precision[..., LARGE]),
+    }
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -9,7 +9,7 @@ from pydantic import Field
 from damo_yolo import storage
 from damo_yolo.boxes import xyxy_to_xywh
 from damo_yolo.config import Config
-from damo_yolo.evaluation.coco_ap import MAX_DETECTIONS, ApResult, average_precision
+from damo_yolo.evaluation.coco_ap import ApResult, average_precision
 from damo_yolo.evaluation.ground_truth import ValidationSet, read_validation_set
 from damo_yolo.evaluation.predict import predict
 from damo_yolo.inference.backends import open_backend
@@ -29,8 +29,8 @@ class EvaluateConfig(Config):
     """None: the artifact's. Higher is quicker and loses recall."""
     iou_threshold: float | None = Field(default=None, gt=0, le=1)
     """None: the artifact's."""
-    max_detections: int = Field(default=MAX_DETECTIONS, ge=1)
-    """Counted per image, among classes that are known there."""
+    max_detections: int | None = Field(default=None, ge=1)
+    """Counted per image, among classes that are known there; None: the 100 best of each class."""
     batch_size: int = Field(default=8, ge=1)
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; None: the runtime's own choice."""
@@ -59,7 +59,7 @@ class EvaluateResult(Config):
     """Per source dataset, with every class."""
     score_threshold: float
     iou_threshold: float
-    max_detections: int
+    max_detections: int | None
     image_size: int
     label_space_sha256: str
     manifest_sha256: str
