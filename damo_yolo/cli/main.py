@@ -8,6 +8,7 @@ from damo_yolo.cli.console import run_app
 from damo_yolo.cli.convert import convert
 from damo_yolo.cli.evaluate import evaluate
 from damo_yolo.cli.export import export
+from damo_yolo.cli.labels import labels
 from damo_yolo.cli.merge import merge
 from damo_yolo.cli.models import models
 from damo_yolo.cli.predict import predict
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(labels)
 
 
 def main() -> None:
