@@ -122,7 +122,7 @@ def _fusion(cin: Array, out: Array, size: int, config: DetectorConfig) -> Iterat
     yield Conv(cin, past, ONE, size, on_path=False)
     yield Conv(cin, chain, ONE, size)
     if config.neck_depthwise:
-        hidden = _round_to_8(DEPTHWISE_EXPANSION * chain)
+        hidden = round_to_8(DEPTHWISE_EXPANSION * chain)
         yield Conv(chain, hidden, ONE, size, times=count)
         yield Conv(hidden, hidden, _FIVE, size, times=count, depthwise=True)
         yield Conv(hidden, chain, ONE, size, times=count, activated=False, summed=True)
@@ -142,7 +142,7 @@ def _down(width: Array, size: int, config: DetectorConfig) -> Iterator[Conv]:
         yield Conv(width, width, _THREE, size, 2)
 
 
-def _round_to_8(width: Array) -> Array:
+def round_to_8(width: Array) -> Array:
     """Return `models.layers.round_to_8` of an array."""
     rounded = np.maximum(8.0, np.floor((width + 4.0) / 8.0) * 8.0)
     return np.asarray(np.where(rounded < 0.9 * width, rounded + 8.0, rounded))

@@ -19,7 +19,7 @@ KIND_OF_FAMILY: dict[str, Kind] = {"res": "k1kx", "csp": "kxkx", "mob": "k1dwk1"
 FAMILY_OF_KIND: dict[Kind, str] = {kind: family for family, kind in KIND_OF_FAMILY.items()}
 
 _CLASS = re.compile(r"^SuperRes(?:Conv)?(K\w+)$")
-_FOCUS_CELLS = 12
+FOCUS_CELLS = 12
 
 
 def parse_structure(
@@ -70,7 +70,7 @@ def network_of(config: BackboneConfig, *, image_size: int) -> Network:
     return Network(
         kind=KIND_OF_FAMILY[config.family],
         stem=Stem(
-            cin=_FOCUS_CELLS if focus else 3,
+            cin=FOCUS_CELLS if focus else 3,
             out=_number(config.stem_channels),
             kernel=3,
             stride=1 if focus else 2,
@@ -165,7 +165,7 @@ def _from_blocks(blocks: Any, source: str, *, image_size: int) -> Network:
             fix="give every block class, in, out, k, s, and after the stem L and btn",
         ) from None
     _check_blocks(first, rows, source)
-    side = image_size // 2 if first.cin == _FOCUS_CELLS else image_size
+    side = image_size // 2 if first.cin == FOCUS_CELLS else image_size
     return Network(kinds.pop(), first, rows, side)
 
 
