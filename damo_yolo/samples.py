@@ -53,6 +53,8 @@ class Sample:
     """(C,) True where absence of the class is evidence."""
     original_size: tuple[int, int]
     """Width and height of the image as stored."""
+    is_broken: bool = False
+    """Its pixels cannot be decoded: it is grey, without objects, and knows no class."""
 
     def with_objects(self, boxes: NDArray[np.float32], labels: NDArray[np.int64]) -> Self:
         """Return the same image with other objects; boxes and labels never part."""
@@ -77,6 +79,8 @@ class Batch:
     keys: tuple[str, ...]
     original_sizes: tuple[tuple[int, int], ...]
     """(B,) width and height of each image as stored."""
+    broken: tuple[str, ...] = ()
+    """Keys of images that cannot be decoded; each is an empty grey one here, of no known class."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 A location is a string: an absolute or relative path, or `s3://bucket/key`. Writing is atomic: a
 reader sees the old object or the new one, never half of it. Remote calls retry by botocore's
-`standard` mode; credentials and endpoint come from the usual AWS variables (AWS_ENDPOINT_URL for a
-server of one's own).
+`standard` mode, and wait for a store that goes away for minutes; credentials and endpoint come from
+the usual AWS variables (AWS_ENDPOINT_URL for a server of one's own).
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +25,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
+PATIENCE_S = 180.0
+"""How long a store that answered before may be away, beyond the retries of one request."""
+PAUSE_S = 2.0
+SERVER_ERROR = 500
+
+_answered: set[int] = set()
+"""This process, once an object store has answered it; a forked one starts anew."""
+
+logger = logging.getLogger(__name__)
 
 
 def is_remote(uri: str) -> bool:
@@ -36,6 +47,11 @@ def join(uri: str, *parts: str) -> str:
         is_absolute = is_remote(part) or part.startswith("/")
         uri = part if is_absolute else f"{uri.rstrip('/')}/{part}"
     return uri
+
+
+def absolute(uri: str) -> str:
+    """Return the location as other processes find it, whatever folder they run in; "" stays."""
+    return str(Path(uri).absolute()) if uri and not is_remote(uri) else uri
 
 
 def exists(uri: str) -> bool:
@@ -57,8 +73,7 @@ def read_bytes(uri: str) -> bytes:
     """
     with _explained(uri, "read"):
         if is_remote(uri):
-            body: bytes = _call(uri, _client().get_object, **_address(uri))["Body"].read()
-            return body
+            return _call(uri, _get, **_address(uri))
         return Path(uri).read_bytes()
 
 
@@ -75,8 +90,7 @@ def read_range(uri: str, *, offset: int, size: int) -> bytes:
     with _explained(uri, "read"):
         if is_remote(uri):
             span = f"bytes={offset}-{offset + size - 1}"
-            answer = _call(uri, _client().get_object, **_address(uri), Range=span)
-            data: bytes = answer["Body"].read()
+            data = _call(uri, _get, **_address(uri), Range=span)
         else:
             with Path(uri).open("rb") as file:
                 file.seek(offset)
@@ -101,6 +115,22 @@ def write_bytes(uri: str, data: bytes) -> None:
 def write_text(uri: str, text: str) -> None:
     """Put UTF-8 text at the location, atomically."""
     write_bytes(uri, text.encode("utf-8"))
+
+
+def append_text(uri: str, text: str) -> None:
+    """Add UTF-8 text to the end of a local file, made when absent; not atomic."""
+    assert not is_remote(uri), "an object store cannot append"
+    with _explained(uri, "write"), Path(uri).open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def remove(uri: str) -> None:
+    """Take a file or object away; nothing happens where there is none."""
+    with _explained(uri, "remove"):
+        if is_remote(uri):
+            _call(uri, _client().delete_object, **_address(uri))
+        else:
+            Path(uri).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -201,22 +231,50 @@ def _client() -> Any:
     return _client_of(os.getpid())
 
 
+def _get(**address: str) -> bytes:
+    content: bytes = _client().get_object(**address)["Body"].read()
+    return content
+
+
 def _call(uri: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call the object store; once it has answered, an outage is waited out for `PATIENCE_S`.
+
+    A store that has never answered in this process is more likely misspelt than down.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
-        return function(*args, **kwargs)
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}:
-            raise FileNotFoundError(uri) from None
+    give_up_at: float | None = None
+    while True:
+        try:
+            result = function(*args, **kwargs)
+        except ClientError as error:
+            _raise_unless_down(uri, error)
+            problem: Exception = error
+        except BotoCoreError as error:
+            problem = error
+        else:
+            _answered.add(os.getpid())
+            return result
+        now = time.monotonic()
+        give_up_at = give_up_at or now + (PATIENCE_S if os.getpid() in _answered else 0.0)
+        if now >= give_up_at:
+            raise StorageError(
+                f"the object store did not answer for {uri}: {problem}",
+                fix="check AWS_ENDPOINT_URL and the network",
+            ) from None
+        logger.warning("the object store does not answer for %s, trying again: %s", uri, problem)
+        time.sleep(PAUSE_S)
+
+
+def _raise_unless_down(uri: str, error: Any) -> None:
+    """Raise what is wrong with a request; return where the store itself is in trouble."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}:
+        raise FileNotFoundError(uri) from None
+    if status < SERVER_ERROR and code != "SlowDown":
         raise StorageError(
             f"the object store refused {uri}: {error}", fix="check the credentials and the bucket"
-        ) from None
-    except BotoCoreError as error:
-        raise StorageError(
-            f"the object store did not answer for {uri}: {error}",
-            fix="check AWS_ENDPOINT_URL and the network",
         ) from None
 
 

@@ -56,7 +56,7 @@ class TrackedRun:
         """Hold the client and the run's id; both empty when nothing is tracked."""
         self._client = client
         self.run_id = run_id
-        self._last_step = self._read_last_step()
+        self._last_steps: dict[str, int] = {}
         self._waiting: list[Mapping[str, Any]] = []
 
     def log_metrics(self, records: Sequence[Mapping[str, Any]]) -> None:
@@ -72,7 +72,9 @@ class TrackedRun:
             return
         from mlflow.exceptions import MlflowException
 
-        self._waiting += [record for record in records if record["step"] > self._last_step]
+        self._waiting += [
+            record for record in records if record["step"] > self._last_step(_tag(record))
+        ]
         try:
             self.send()
         except MlflowException as error:
@@ -89,8 +91,9 @@ class TrackedRun:
         metrics = [metric for record in self._waiting for metric in _metrics(record)]
         for start in range(0, len(metrics), BATCH_SIZE):
             self._client.log_batch(self.run_id, metrics=metrics[start : start + BATCH_SIZE])
-        self._last_step = int(self._waiting[-1]["step"])
-        self._client.set_tag(self.run_id, LAST_STEP_TAG, str(self._last_step))
+        for tag, step in {_tag(record): int(record["step"]) for record in self._waiting}.items():
+            self._last_steps[tag] = step
+            self._client.set_tag(self.run_id, tag, str(step))
         self._waiting = []
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -104,10 +107,18 @@ class TrackedRun:
         if self._client is not None:
             self._client.log_text(self.run_id, text, name)
 
-    def _read_last_step(self) -> int:
-        if self._client is None:
-            return -1
-        return int(self._client.get_run(self.run_id).data.tags.get(LAST_STEP_TAG, -1))
+    def _last_step(self, tag: str) -> int:
+        """Return the last step logged of the records that share a tag."""
+        if tag not in self._last_steps and self._client is not None:
+            tags = self._client.get_run(self.run_id).data.tags
+            self._last_steps[tag] = int(tags.get(tag, -1))
+        return self._last_steps.get(tag, -1)
+
+
+def _tag(record: Mapping[str, Any]) -> str:
+    """Return the tag that remembers how far records of this kind were logged."""
+    kind = record.get("kind", "step")
+    return LAST_STEP_TAG if kind == "step" else f"{LAST_STEP_TAG}.{kind}"
 
 
 @contextmanager

@@ -41,7 +41,8 @@ def charge(output: DetectorOutput, objects: Objects, gt_index: Tensor, iou: Tens
     giou = ((1 - paired_giou(output.boxes[images, anchors], targets)) * weights).sum() / weight_sum
     dfl = _side_loss(output, (images, anchors), targets, weights) / weight_sum
     parts = (qfl, 2 * giou, 0.25 * dfl)
-    return LossParts(sum(parts, start=qfl.new_zeros(())), *parts, qfl.new_tensor(len(weights)))
+    count = qfl.new_tensor(len(weights))
+    return LossParts(sum(parts, start=qfl.new_zeros(())), *parts, count, weights.sum())
 
 
 def _side_loss(

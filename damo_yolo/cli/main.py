@@ -35,7 +35,6 @@ VERBS = (
     predict,
     models,
     convert,
-    recipe,
 )
 
 app = typer.Typer(
@@ -49,6 +48,7 @@ app = typer.Typer(
 for verb in VERBS:
     app.command()(verb)
 app.add_typer(labels)
+app.add_typer(recipe, name="recipe")
 
 
 def main() -> None:

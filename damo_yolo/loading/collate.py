@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from damo_yolo.samples import Batch, Sample
 
 
-def collate(samples: Sequence[Sample], *, class_mask: bool = True) -> Batch:
+def collate(
+    samples: Sequence[Sample], *, class_mask: bool = True, broken: Sequence[str] = ()
+) -> Batch:
     """Stack samples of one size; objects are padded to the longest list, of one at least.
 
     The images keep their memory order (channels last) under the shape (B, 3, S, S).
@@ -20,6 +22,7 @@ def collate(samples: Sequence[Sample], *, class_mask: bool = True) -> Batch:
     Args:
         samples: B samples.
         class_mask: say which classes are known; False takes all as known.
+        broken: keys of the images among them that could not be decoded.
     """
     num_objects = max(1, *(len(sample.labels) for sample in samples))
     boxes = np.zeros((len(samples), num_objects, 4), np.float32)
@@ -40,6 +43,7 @@ def collate(samples: Sequence[Sample], *, class_mask: bool = True) -> Batch:
         class_mask=None if known is None else torch.from_numpy(known),
         keys=tuple(sample.key for sample in samples),
         original_sizes=tuple(sample.original_size for sample in samples),
+        broken=tuple(broken),
     )
 
 
@@ -58,6 +62,7 @@ def join(parts: Sequence[Batch]) -> Batch:
         class_mask=torch.cat(masks) if masks else None,
         keys=tuple(key for part in parts for key in part.keys),
         original_sizes=tuple(size for part in parts for size in part.original_sizes),
+        broken=tuple(key for part in parts for key in part.broken),
     )
 
 

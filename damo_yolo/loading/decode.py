@@ -22,7 +22,14 @@ from damo_yolo.shards.read import RawSample
 
 DATASETS_FILE = "datasets.json"
 
+GREY = 114
+"""As beside the pictures of a mosaic."""
+
 Decode = Callable[[RawSample], Sample]
+
+
+class BrokenImageError(DataError):
+    """A stored image that cannot be decoded, or is not the one its record describes."""
 
 
 class _Dataset(Config, extra="ignore"):
@@ -58,6 +65,26 @@ class SampleDecoder:
         pixels = partial(simplejpeg.decode_jpeg, fastdct=True, fastupsample=True)
         return self._sample(raw, pixels)
 
+    def whatever_comes(self, raw: RawSample) -> Sample:
+        """Decode for training; an image that cannot be decoded becomes an empty grey one.
+
+        It teaches nothing: no object, and no class whose absence would be evidence.
+        """
+        try:
+            return self.fast(raw)
+        except BrokenImageError:
+            side = self.image_size
+            return Sample(
+                key=raw.key,
+                dataset=raw.dataset,
+                image=np.full((side, side, 3), GREY, np.uint8),
+                boxes=np.zeros((0, 4), np.float32),
+                labels=np.zeros(0, np.int64),
+                known=np.zeros(self.num_classes, np.bool_),
+                original_size=(raw.width, raw.height),
+                is_broken=True,
+            )
+
     def exact(self, raw: RawSample) -> Sample:
         """Decode for evaluation: the same pixels as inference sees."""
         return self._sample(raw, simplejpeg.decode_jpeg)
@@ -89,9 +116,9 @@ class SampleDecoder:
             raise self._broken(raw, f"it is {size}, its record says {raw.width}x{raw.height}")
         return image
 
-    def _broken(self, raw: RawSample, reason: str) -> DataError:
+    def _broken(self, raw: RawSample, reason: str) -> BrokenImageError:
         shard = self.manifest.shard_uris[int(self.manifest.shard[raw.row])]
-        return DataError(
+        return BrokenImageError(
             f"image '{raw.key}' in {shard} cannot be used: {reason}",
             fix=WRITE_AGAIN,
         )

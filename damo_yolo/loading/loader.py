@@ -89,6 +89,8 @@ class TrainLoader:
         self._num_workers = config.num_workers
         self.steps_per_epoch = self._maker.steps_per_epoch
         """Steps of every epoch."""
+        self.num_images = self._maker.num_images
+        """Of the training set, drawn or not."""
 
     def epoch(self, epoch: int, *, phase: Phase, start_step: int = 0) -> Iterator[Batch]:
         """Yield this worker's part of every global batch from `start_step` on.
@@ -140,6 +142,7 @@ class _BatchMaker:
         self._decoder = _decoder(shards_uri, self._manifest, image_size=config.image_size)
         drawn, _ = self._manifest.rows_of_plan(self._plan)
         self.steps_per_epoch = drawn.for_global_batch(batch).num_draws // batch
+        self.num_images = len(self._manifest)
 
     def part(self, worker: int, epoch: int, *, phase: Phase, start_step: int) -> Iterator[Batch]:
         """Yield what one loader process contributes to every step from `start_step` on."""
@@ -153,7 +156,7 @@ class _BatchMaker:
                 walk_lane(
                     reader,
                     order.lane(lane),
-                    self._decoder.fast,
+                    self._decoder.whatever_comes,
                     start=start_step * order.samples_per_lane,
                     window=config.window if phase == "mosaic" else 0,
                     read_ahead=min(max(MAX_STORED_AHEAD // len(lanes), 4), 32),
@@ -162,12 +165,12 @@ class _BatchMaker:
             ]
             for step in range(start_step, order.num_steps):
                 ramp = min((epoch + step / order.num_steps) / config.ramp_epochs, 1.0)
-                samples = [
-                    self._augmented(epoch, lane, place, phase=phase, ramp=ramp)
-                    for lane, walk in zip(lanes, walks, strict=True)
-                    for place in islice(walk, order.samples_per_lane)
-                ]
-                yield collate(samples, class_mask=config.class_mask)
+                samples, broken = [], []
+                for lane, walk in zip(lanes, walks, strict=True):
+                    for place in islice(walk, order.samples_per_lane):
+                        samples.append(self._augmented(epoch, lane, place, phase=phase, ramp=ramp))
+                        broken += [place.sample.key] if place.sample.is_broken else []
+                yield collate(samples, class_mask=config.class_mask, broken=broken)
 
     def _augmented(
         self, epoch: int, lane: int, place: InLane, *, phase: Phase, ramp: float

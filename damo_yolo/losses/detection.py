@@ -45,6 +45,8 @@ class LossParts(NamedTuple):
     dfl: Tensor
     num_foreground: Tensor
     """Foreground anchor points of this process."""
+    foreground_score: Tensor
+    """Summed score of these anchor points; with their number, what divides the parts."""
 
 
 class DetectionLoss(nn.Module):
@@ -61,11 +63,12 @@ class DetectionLoss(nn.Module):
         gt_labels: Tensor,
         gt_valid: Tensor,
         class_mask: Tensor | None = None,
+        divisors: Tensor | None = None,
     ) -> LossParts:
         """Return the loss of a batch, in float32 whatever autocast says.
 
-        Where torch.distributed runs, every process must call this equally often: each call makes
-        exactly one collective, whatever its batch holds.
+        Where torch.distributed runs, every process must call this equally often: each call without
+        `divisors` makes exactly one collective, whatever its batch holds.
 
         Args:
             output: what the detector returned in training mode.
@@ -73,16 +76,22 @@ class DetectionLoss(nn.Module):
             gt_labels: (B, G) class of each object.
             gt_valid: (B, G) bool, False where padded.
             class_mask: (B, C) bool, True where absence of the class is evidence; None: everywhere.
+            divisors: (2,) number and summed score of the foreground to divide by, for a batch that
+                is computed in parts; None: those of this batch, averaged over processes.
 
         Raises:
             DataError: the label of an object is not one of the C classes.
         """
         objects = Objects(gt_boxes, gt_labels, gt_valid)
         with torch.autocast(output.class_logits.device.type, enabled=False):
-            return self._loss(output, objects, class_mask)
+            return self._loss(output, objects, class_mask, divisors)
 
     def _loss(
-        self, output: DetectorOutput, objects: Objects, class_mask: Tensor | None
+        self,
+        output: DetectorOutput,
+        objects: Objects,
+        class_mask: Tensor | None,
+        divisors: Tensor | None,
     ) -> LossParts:
         logits, boxes = output.class_logits.detach(), output.boxes.detach()
         with_slope = torch.is_grad_enabled() and output.class_logits.requires_grad
@@ -96,7 +105,8 @@ class DetectionLoss(nn.Module):
         labels, quality = objects.labels[images, columns], iou[images, anchors]
         foreground = Foreground(images, anchors, labels, quality)
         weights = logits[images, anchors].float().amax(dim=-1).sigmoid()  # (N,)
-        num_foreground, weight_sum = _mean_over_processes(weights)
+        own = torch.stack((torch.ones_like(weights).sum(), weights.sum()))
+        num_foreground, weight_sum = foreground_divisors(own) if divisors is None else divisors
         qfl = quality_focal_loss(
             output.class_logits,
             foreground,
@@ -108,7 +118,7 @@ class DetectionLoss(nn.Module):
         giou = giou_loss(output.boxes[images, anchors].float(), targets) @ weights / weight_sum
         dfl = _side_loss(output, foreground, targets) @ weights / weight_sum
         qfl, giou, dfl = qfl * self.config.qfl, giou * self.config.giou, dfl * self.config.dfl
-        return LossParts(qfl + giou + dfl, qfl, giou, dfl, weights.new_tensor(len(weights)))
+        return LossParts(qfl + giou + dfl, qfl, giou, dfl, *own)
 
 
 def _side_loss(output: DetectorOutput, foreground: Foreground, targets: Tensor) -> Tensor:
@@ -119,11 +129,15 @@ def _side_loss(output: DetectorOutput, foreground: Foreground, targets: Tensor) 
     return distribution_focal_loss(output.side_logits[images, anchors], distances).mean(dim=-1)
 
 
-def _mean_over_processes(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return number and sum of the (N,) weights, averaged over processes, each at least 1."""
-    sums = torch.stack((torch.ones_like(weights).sum(), weights.sum()))
+def foreground_divisors(sums: Tensor, *, num_parts: int = 1) -> Tensor:
+    """Return (2,) what divides the losses of each part of a batch, averaged over processes.
+
+    Args:
+        sums: (2,) number and summed score of the foreground, over all parts of this process.
+        num_parts: equal parts that the batch is computed in.
+    """
     if dist.is_available() and dist.is_initialized():
+        sums = sums.clone()
         dist.all_reduce(sums)
         sums /= dist.get_world_size()
-    count, weight_sum = sums.clamp_(min=1)
-    return count, weight_sum
+    return sums.clamp(min=1) / num_parts

@@ -60,16 +60,32 @@ def choose_recipe(
 
 
 def load_config(name_or_uri: str) -> TrainConfig:
-    """Return the configuration `recipe/role`, e.g. `sample/student`, or of a YAML file.
+    """Return the configuration of a name in `recipe_names()`, or of a YAML file.
+
+    The name of a size, `damo-yolo-s`, is its published recipe without a teacher; roles follow a
+    slash: `damo-yolo-s/student`, `sample/teacher`.
 
     Raises:
         ConfigError: the YAML does not describe a training.
         StorageError: nothing is at the location.
     """
-    recipe, _, role = name_or_uri.partition("/")
-    if recipe in _SHORT and role in ROLES:
-        return choose_recipe(recipe, role=role)
+    name, _, role = name_or_uri.partition("/")
+    if name in MODEL_NAMES and role in {"", *ROLES}:
+        return choose_recipe("published", role=role or "twin", model=name)
+    if name in _SHORT and role in ROLES:
+        return choose_recipe(name, role=role)
+    if not storage.exists(name_or_uri):
+        raise ConfigError(
+            f"{name_or_uri!r} is neither a recipe nor a file",
+            fix=f"give a YAML file, or one of: {_listed(recipe_names())}",
+        )
     return TrainConfig.from_yaml(storage.read_text(name_or_uri), source=name_or_uri)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return every name that `load_config` knows."""
+    published = (f"{model}{role}" for model in MODEL_NAMES for role in ("", "/student"))
+    return (*published, *(f"{recipe}/{role}" for recipe in _SHORT for role in ROLES))
 
 
 def _listed(names: tuple[str, ...]) -> str:

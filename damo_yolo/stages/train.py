@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from damo_yolo import storage
 from damo_yolo.config import Config
@@ -20,6 +21,7 @@ from damo_yolo.training.progress import Record, following, progress, read_metric
 from damo_yolo.training.run import MODEL_FILE, TrainJob
 
 RESULT_FILE = "result.json"
+EPOCH_FIGURES = ("kind", "step", "time", "memory_mib", "ap", "ap50", "broken")
 LOCAL_PERIOD_S, REMOTE_PERIOD_S = 2.0, 15.0
 """Between two looks at the metrics of a running training."""
 
@@ -37,12 +39,19 @@ class TrainResult(Config):
     run_key: str
     """Hash of configuration, data and teacher."""
     steps: int
+    """Taken; fewer than the schedule's when the run stopped early."""
+    best_ap: float | None = None
+    """On the validation shards, where the configuration validates on the way."""
+    best_step: int | None = None
+    broken_images: int = 0
+    """That could not be decoded; `metrics.jsonl` counts, the log names them."""
     seconds: float
     """Spent in steps, over all attempts."""
     images_per_s: float
     losses: dict[str, float]
     """Means over the last epoch."""
     teacher_uri: str = ""
+    init_uri: str = ""
     tracking_run_id: str = ""
     """Of the MLflow run; empty when nothing was tracked."""
 
@@ -54,6 +63,7 @@ def train_detector(
     out_uri: str,
     config: TrainConfig | str,
     teacher_uri: str = "",
+    init_uri: str = "",
     tracking_uri: str = "",
     run_name: str = "",
     num_workers: int = 2,
@@ -67,6 +77,7 @@ def train_detector(
         out_uri: model folder to write; one training each.
         config: what to train, or the location of its YAML, or `recipe/role`, e.g. `sample/student`.
         teacher_uri: model folder of the teacher, for a configuration that distils.
+        init_uri: weights to start from, by class name: a model folder or a published checkpoint.
         tracking_uri: MLflow server or SQLite location; empty tracks nothing.
         run_name: of the MLflow run; empty: the model's name.
         num_workers: ranks; 0 trains in this process, without Ray.
@@ -77,8 +88,13 @@ def train_detector(
         TrainingError: the folder holds another training, or training cannot go on.
     """
     config = load_config(config) if isinstance(config, str) else config
-    job = _describe(
-        config, shards_uri=shards_uri, plan_uri=plan_uri, out_uri=out_uri, teacher_uri=teacher_uri
+    job = describe_job(
+        config,
+        shards_uri=shards_uri,
+        plan_uri=plan_uri,
+        out_uri=out_uri,
+        teacher_uri=teacher_uri,
+        init_uri=init_uri,
     )
     finished = _read_finished(job)
     if finished:
@@ -97,7 +113,7 @@ def train_detector(
         run = stack.enter_context(track(info, tracking_uri))
 
         def log_steps(records: Sequence[Record]) -> None:
-            run.log_metrics([record for record in records if record["kind"] == "step"])
+            run.log_metrics([_for_tracking(record) for record in records])
 
         sinks = [stack.enter_context(progress()), log_steps]
         period_s = REMOTE_PERIOD_S if storage.is_remote(out_uri) else LOCAL_PERIOD_S
@@ -108,9 +124,31 @@ def train_detector(
     return result
 
 
-def _describe(
-    config: TrainConfig, *, shards_uri: str, plan_uri: str, out_uri: str, teacher_uri: str
+def _for_tracking(record: Record) -> Record:
+    """Return what a tracker takes: of an epoch only what its last step did not tell."""
+    if record["kind"] == "step":
+        return record
+    return {name: record[name] for name in EPOCH_FIGURES if name in record}
+
+
+def describe_job(
+    config: TrainConfig,
+    *,
+    shards_uri: str,
+    plan_uri: str,
+    out_uri: str,
+    teacher_uri: str,
+    init_uri: str,
 ) -> TrainJob:
+    """Return the job that these inputs make, known by the hash of all of them.
+
+    Raises:
+        TrainingError: configuration and teacher do not fit together.
+        StorageError: an input is missing.
+    """
+    shards_uri, plan_uri, out_uri, teacher_uri, init_uri = map(
+        storage.absolute, (shards_uri, plan_uri, out_uri, teacher_uri, init_uri)
+    )
     _check_teacher(config, teacher_uri)
     manifest = read_summary(storage.join(shards_uri, "train"))
     teacher = storage.sha256(_model_file(teacher_uri)) if teacher_uri else ""
@@ -120,6 +158,8 @@ def _describe(
         "plan": storage.sha256(storage.join(plan_uri, PLAN_FILE)),
         "teacher": teacher,
     }
+    if init_uri:
+        inputs["init"] = storage.sha256(_model_file(init_uri))
     text = json.dumps(inputs, sort_keys=True)
     return TrainJob(
         config=config,
@@ -127,6 +167,7 @@ def _describe(
         plan_uri=plan_uri,
         out_uri=out_uri,
         teacher_uri=teacher_uri,
+        init_uri=init_uri,
         run_key=hashlib.sha256(text.encode()).hexdigest(),
         manifest_sha256=manifest.sha256,
     )
@@ -146,7 +187,7 @@ def _check_teacher(config: TrainConfig, teacher_uri: str) -> None:
 
 
 def _model_file(uri: str) -> str:
-    return uri if uri.endswith(".pt") else storage.join(uri, MODEL_FILE)
+    return uri if uri.endswith((".pt", ".pth")) else storage.join(uri, MODEL_FILE)
 
 
 def _read_finished(job: TrainJob) -> TrainResult | None:
@@ -177,5 +218,17 @@ def _summarise(job: TrainJob, *, tracking_run_id: str) -> TrainResult:
         images_per_s=last["images_per_s"],
         losses={name: last[name] for name in names},
         teacher_uri=job.teacher_uri,
+        init_uri=job.init_uri,
+        **_validated(job),
+        broken_images=last.get("broken", 0),
         tracking_run_id=tracking_run_id,
     )
+
+
+def _validated(job: TrainJob) -> dict[str, Any]:
+    """Return AP and step of the best evaluation on the way, if there was one."""
+    found = [record for record in read_metrics(job.out_uri) if "ap" in record]
+    if not found:
+        return {}
+    best = max(found, key=lambda record: record["ap"])
+    return {"best_ap": best["ap"], "best_step": best["step"]}

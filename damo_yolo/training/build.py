@@ -1,21 +1,27 @@
 """What a run starts from and ends with: fresh state, teacher, model file."""
 
-import torch
-from torch import nn
+import logging
+from collections.abc import Mapping
 
-from damo_yolo import __version__
+import torch
+from torch import Tensor, nn
+
+from damo_yolo import __version__, storage
 from damo_yolo.distillation.channel_wise import ChannelWiseDistillation
 from damo_yolo.errors import TrainingError
-from damo_yolo.inference.model_folder import load_model
+from damo_yolo.inference.model_folder import MODEL_FILE, load_model
 from damo_yolo.labels.space import LabelSpace
 from damo_yolo.losses.detection import DetectionLoss
 from damo_yolo.models.detector import Detector
+from damo_yolo.models.weights import LoadReport, load_weights
 from damo_yolo.models.zoo import build_detector
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
 from damo_yolo.training.optim import build_optimizer
 from damo_yolo.training.state import TrainState, seed_everything, write_tensors
 from damo_yolo.training.step import TrainedModel
+
+logger = logging.getLogger(__name__)
 
 
 def build_state(
@@ -85,22 +91,55 @@ def load_teacher(
     return model.detector
 
 
-def write_model(state: TrainState, uri: str, space: LabelSpace, *, manifest_sha256: str) -> None:
-    """Write the averaged weights as one file, with all that is needed to use them.
+def start_from(state: TrainState, uri: str, space: LabelSpace) -> LoadReport:
+    """Load trained weights into a fresh state; rows of the class branch go by class name.
+
+    Args:
+        state: of step 0.
+        uri: model folder, its `model.pt`, or a published checkpoint with COCO's classes.
+        space: the classes to train; those the weights do not know start anew.
+
+    Raises:
+        DamoYoloError: the weights are of another size of detector, or unreadable.
+    """
+    detector = state.model.detector
+    is_file = uri.endswith((".pt", ".pth"))
+    report = load_weights(
+        detector,
+        uri if is_file else storage.join(uri, MODEL_FILE),
+        space.names,
+        generator=torch.Generator().manual_seed(state.config.seed),
+    )
+    state.average.load_state_dict(detector.state_dict())
+    known, new = len(report.kept_classes), len(report.new_classes)
+    logger.info("started from %s: %d classes known, %d new", uri, known, new)
+    return report
+
+
+def write_model(
+    state: TrainState,
+    weights: Mapping[str, Tensor],
+    uri: str,
+    *,
+    space: LabelSpace,
+    manifest_sha256: str,
+) -> None:
+    """Write weights as one file, with all that is needed to use them.
 
     Args:
         state: at the end of its run.
+        weights: averaged ones, of the detector.
         uri: location of the file.
         space: the classes.
         manifest_sha256: of the training data.
     """
     detector = state.model.detector
-    weights = {
+    plain = {
         name: value.to("cpu", memory_format=torch.contiguous_format, copy=True)
-        for name, value in state.average.state_dict().items()
+        for name, value in weights.items()
     }
     payload = {
-        "model": weights,
+        "model": plain,
         "config": detector.config.model_dump(mode="json"),
         "name": state.config.model,
         "class_names": list(space.names),

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from damo_yolo.augment.policy import AugmentConfig
 from damo_yolo.config import Config
@@ -66,6 +66,21 @@ class DistillConfig(Config):
     """Accept a teacher trained on another label space; only its neck is used."""
 
 
+class ValidateConfig(Config):
+    """Evaluation of the averaged weights on the way, on the validation shards."""
+
+    every_epochs: int = Field(default=1, ge=1)
+    """Epochs between two evaluations; the last epoch always has one."""
+    patience: int | None = Field(default=None, ge=1)
+    """Evaluations in a row without a better AP before the run stops; None never stops early."""
+    min_gain: float = Field(default=0.0, ge=0)
+    """AP beyond the best so far that counts as better."""
+    deploy: Literal["best", "last"] = "best"
+    """Which weights become `model.pt`; the others stay in `checkpoint/`."""
+    batch_size: int = Field(default=8, ge=1)
+    """Images of one forward pass."""
+
+
 class TrainConfig(Config):
     """A complete training of one detector."""
 
@@ -75,8 +90,9 @@ class TrainConfig(Config):
     """Side of the square input, pixels."""
     global_batch: int = Field(default=256, ge=1)
     """Images of one step over all workers; they never change its content."""
-    accumulation: int = Field(default=1, ge=1)
-    """Parts in which a worker computes its images of a step, to save memory."""
+    accumulation: PositiveInt | Literal["auto"] = 1
+    """Parts in which a worker computes its images of a step, to save memory; but for batch norm the
+    result is that of the whole. `auto`: as few as a GPU's memory allows, 1 on a CPU."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     ema: EmaConfig = EmaConfig()
@@ -84,6 +100,8 @@ class TrainConfig(Config):
     augment: AugmentConfig = AugmentConfig()
     distill: DistillConfig | None = None
     """None trains without a teacher."""
+    validation: ValidateConfig | None = None
+    """None evaluates nothing before the end."""
     num_lanes: int | None = Field(default=None, ge=1)
     """Streams that samples are read in; divides `global_batch`. None: the largest up to 64."""
     window: int = Field(default=32, ge=3)
@@ -94,12 +112,18 @@ class TrainConfig(Config):
     """Score of every class at the start: higher is nearer to the goal, with more to unlearn."""
     bn_momentum: float = Field(default=0.03, gt=0, le=1)
     """Share of the newest batch in the running statistics: short runs need more."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Of convolutions; boxes, assignment and losses stay fp32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of convolutions; boxes, assignment and losses stay fp32. `auto`: bf16 on GPUs that are built
+    for it, fp32 elsewhere: on most CPUs bf16 is slower."""
+    compile: bool = False
+    """Let `torch.compile` fuse the detector: minutes at the start, then faster steps on GPUs."""
     channels_last: bool = True
     """Memory layout of images and weights; faster on CPU and on GPU tensor cores."""
     num_threads: int = Field(default=1, ge=1)
     """CPU threads of one worker."""
+    max_broken_share: float = Field(default=0.001, ge=0, le=1)
+    """Of the training images that may turn out unreadable, each replaced by an empty grey one: 0
+    stops at the first."""
     seed: int = Field(default=0, ge=0)
     log_every: int = Field(default=20, ge=1)
     """Steps between two lines of metrics."""
@@ -108,7 +132,7 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _parts_are_whole(self) -> Self:
-        if self.global_batch % self.accumulation:
+        if self.accumulation != "auto" and self.global_batch % self.accumulation:
             raise ValueError(
                 f"global_batch {self.global_batch} is not a multiple of accumulation "
                 f"{self.accumulation}"

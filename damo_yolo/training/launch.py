@@ -21,7 +21,15 @@ from damo_yolo.compute.rayjob_manifest import (
 )
 from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError, DamoYoloError, TrainingError
-from damo_yolo.training.run import TrainJob, run_training
+from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S
+from damo_yolo.training.run import Launcher, TrainJob, run_training
+from damo_yolo.training.stop import (
+    StopWish,
+    ask_to_stop,
+    forget_request,
+    on_sigterm,
+    stoppable,
+)
 from damo_yolo.training.worker import train_loop_per_worker
 
 RAY_FOLDER = "ray"
@@ -39,6 +47,11 @@ class LaunchConfig(Config):
     """Of the launcher `rayjob`: what the cluster is made of."""
     num_workers: int = Field(default=2, ge=0)
     """Ranks that train together; 0 is one rank in the calling process."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """Go on with as few while machines are away, and with more when they come back; None: never
+    fewer than `num_workers`. Every number between must divide the global batch."""
+    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, gt=0)
+    """How long ranks wait for one that hangs before it is named and all start again."""
     use_gpu: bool = False
     """One GPU a worker; False: one CPU a worker."""
     loader_processes: int = Field(default=0, ge=0)
@@ -70,12 +83,29 @@ def launch(job: TrainJob, config: LaunchConfig) -> None:
     if config.launcher == "rayjob":
         _submit(job, config)
         return
-    job = job.model_copy(update={"loader_processes": config.loader_processes})
+    update = {"loader_processes": config.loader_processes, "timeout_s": config.timeout_s}
+    job = job.model_copy(update=update)
+    forget_request(job.out_uri)
     if config.launcher == "process" or config.num_workers == 0:
-        run_training(job, device=_own_device(config))
+        launcher = Launcher(wish=StopWish(job.out_uri))
+        with stoppable():
+            run_training(job, device=_own_device(config), launcher=launcher)
         return
-    with connect(num_cpus=config.num_workers):
+    _check_elastic(job, config)
+    with connect(num_cpus=config.num_workers), on_sigterm(lambda: ask_to_stop(job.out_uri)):
         _fit(job, config)
+
+
+def _check_elastic(job: TrainJob, config: LaunchConfig) -> None:
+    batch, least = job.config.global_batch, config.min_workers or config.num_workers
+    unfit = [n for n in range(least, config.num_workers + 1) if batch % n]
+    if config.min_workers and (unfit or least > config.num_workers):
+        fitting = [n for n in range(1, batch + 1) if batch % n == 0]
+        raise ConfigError(
+            f"between {least} and {config.num_workers} workers cannot share a global batch of "
+            f"{batch}",
+            fix=f"choose min_workers and num_workers so that all between are among {fitting}",
+        )
 
 
 def _submit(job: TrainJob, config: LaunchConfig) -> None:
@@ -93,6 +123,7 @@ def _submit(job: TrainJob, config: LaunchConfig) -> None:
     command += ["--loader-processes", str(config.loader_processes)]
     command += ["--tracking-uri", ""]  # the step that waits logs; the job must not log as well
     command += ["--teacher", job.teacher_uri] if job.teacher_uri else []
+    command += ["--init", job.init_uri] if job.init_uri else []
     command += ["--gpu"] if config.rayjob.gpus else []
     manifest = rayjob_manifest(config.rayjob, name=f"train-{job.run_key[:16]}", command=command)
     run_rayjob(manifest, timeout_s=config.rayjob.timeout_s)
@@ -100,7 +131,9 @@ def _submit(job: TrainJob, config: LaunchConfig) -> None:
 
 def _fit(job: TrainJob, config: LaunchConfig) -> None:
     import ray.train  # noqa: PLC0415 - reads its settings when imported: `connect` goes first
-    from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
+    from ray.train.torch import TorchTrainer  # noqa: PLC0415
+
+    from damo_yolo.training.ray_backend import StoppableTorchConfig  # noqa: PLC0415
 
     storage_uri = storage.join(job.out_uri, RAY_FOLDER)
     if not storage.is_remote(storage_uri):
@@ -109,9 +142,12 @@ def _fit(job: TrainJob, config: LaunchConfig) -> None:
     trainer = TorchTrainer(
         train_loop_per_worker,  # type: ignore[arg-type]  # Ray hands the return value back
         train_loop_config=job.model_dump(mode="json"),
-        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
+        torch_config=StoppableTorchConfig(
+            backend="nccl" if config.use_gpu else "gloo", timeout_s=int(config.timeout_s)
+        ),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config.num_workers, use_gpu=config.use_gpu
+            num_workers=_num_workers(config),
+            use_gpu=config.use_gpu,
         ),
         run_config=ray.train.RunConfig(
             name=f"train-{job.run_key[:16]}",  # the same for every attempt at the same training
@@ -129,6 +165,13 @@ def _fit(job: TrainJob, config: LaunchConfig) -> None:
         raise found
     if not storage.is_remote(storage_uri):
         shutil.rmtree(storage_uri, ignore_errors=True)
+
+
+def _num_workers(config: LaunchConfig) -> Any:
+    """Return a number of ranks, or the least and the most, as Ray takes them."""
+    if config.min_workers is None:
+        return config.num_workers
+    return config.min_workers, config.num_workers
 
 
 @contextmanager

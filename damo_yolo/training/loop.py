@@ -14,8 +14,16 @@ from damo_yolo.errors import TrainingError
 from damo_yolo.models.detector import Detector
 from damo_yolo.samples import Batch
 from damo_yolo.training import step as steps
+from damo_yolo.training.device import choose_precision, memory_mib
+from damo_yolo.training.failure import failure_payload, raise_not_finite
+from damo_yolo.training.memory import num_parts_of_step
 from damo_yolo.training.optim import set_learning_rate
-from damo_yolo.training.ranks import gather_objects, is_parallel, mean_over_ranks
+from damo_yolo.training.ranks import (
+    DEFAULT_TIMEOUT_S,
+    Meeting,
+    is_parallel,
+    mean_over_ranks,
+)
 from damo_yolo.training.schedule import (
     Phase,
     Timeline,
@@ -24,15 +32,28 @@ from damo_yolo.training.schedule import (
     plan_timeline,
 )
 from damo_yolo.training.state import Meter, TrainState
+from damo_yolo.training.validation import Validator
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+GO_ON, FINISH, PAUSE = range(3)
+"""What a reporter may wish after a step: to go on, to end the run here, or to continue it later."""
 
 Record = dict[str, Any]
-"""One line of metrics: `kind` ("step" or "epoch"), `step` (updates done), numbers by name."""
+"""One line of metrics: `kind` ("step" or "epoch"), `step` (updates done), numbers by name; the line
+of an epoch also has `samples`, a fingerprint of every image of every step so far."""
+
+
+class PausedError(TrainingError):
+    """The run was asked to stop, and its state is saved."""
 
 
 class Reporter(Protocol):
-    """Where a loop tells of its progress. Every rank calls every method at the same steps."""
+    """Where a loop tells of its progress. Every rank calls every method at the same steps.
+
+    A Ray Train worker, a trial of Ray Tune and a plain process differ in their reporter only.
+    """
+
+    def wish(self) -> int:
+        """Return `GO_ON`, `FINISH` or `PAUSE`; the strongest wish of all ranks counts."""
 
     def log(self, record: Record) -> None:
         """Take a line of metrics; equal on all ranks except for times."""
@@ -69,10 +90,21 @@ class Run:
     timeline: Timeline
     reporter: Reporter
     device: torch.device
+    precision: torch.dtype
+    num_parts: int
+    """Parts that this rank computes its images of a step in."""
+    meeting: Meeting
+    validator: Validator | None
 
 
 def train(
-    state: TrainState, loader: Loader, reporter: Reporter, *, teacher: Detector | None = None
+    state: TrainState,
+    loader: Loader,
+    reporter: Reporter,
+    *,
+    teacher: Detector | None = None,
+    validator: Validator | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> None:
     """Train from the state's position to the last step of its configuration.
 
@@ -81,29 +113,71 @@ def train(
         loader: batches of this rank.
         reporter: where progress goes.
         teacher: frozen detector in evaluation mode, for a configuration that distils.
+        validator: evaluates on the way, for a configuration that validates.
+        timeout_s: how long ranks wait for each other.
 
     Raises:
-        TrainingError: a loss or gradient is not finite.
+        TrainingError: a loss or gradient is not finite, or too many images are broken.
+        PausedError: the reporter wished so; the state is saved.
+        LostRankError: a rank hangs.
     """
-    timeline = plan_timeline(state.config.schedule, loader.steps_per_epoch)
+    run = prepare(
+        state, loader, reporter, teacher=teacher, validator=validator, timeout_s=timeout_s
+    )
+    for epoch in range(state.position.epoch, run.timeline.epochs):
+        if state.is_over or train_one_epoch(run, loader, epoch):
+            return
+
+
+def prepare(
+    state: TrainState,
+    loader: Loader,
+    reporter: Reporter,
+    *,
+    teacher: Detector | None = None,
+    validator: Validator | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> Run:
+    """Return the run that `train` walks through; a collective."""
+    config = state.config
     device = next(state.model.parameters()).device
+    precision = choose_precision(config, device)
     state.model.train()
-    run = Run(state, _wrap(state.model, device), teacher, timeline, reporter, device)
-    for epoch in range(state.position.epoch, timeline.epochs):
-        train_one_epoch(run, loader, epoch)
+    num_parts = num_parts_of_step(state.model, config, teacher=teacher, precision=precision)
+    if config.compile:
+        state.model.detector.compile()
+    return Run(
+        state=state,
+        model=_wrap(state.model, device),
+        teacher=teacher,
+        timeline=plan_timeline(config.schedule, loader.steps_per_epoch),
+        reporter=reporter,
+        device=device,
+        precision=precision,
+        num_parts=num_parts,
+        meeting=Meeting(timeout_s),
+        validator=validator,
+    )
 
 
-def train_one_epoch(run: Run, loader: Loader, epoch: int) -> None:
-    """Train what is left of an epoch, log and checkpoint on the way."""
+def train_one_epoch(run: Run, loader: Loader, epoch: int) -> bool:
+    """Train what is left of an epoch, log and checkpoint on the way; tell whether to end here."""
     state, timeline, config = run.state, run.timeline, run.state.config
     start = state.position.step_in_epoch
     end = min(timeline.steps_per_epoch, timeline.total_steps - epoch * timeline.steps_per_epoch)
     batches = loader.epoch(epoch, phase=timeline.phase(epoch), start_step=start)
     began = time.perf_counter()
+    wish = GO_ON
+    extra: dict[str, float] = {}
     for batch in islice(batches, end - start):
+        wish = run.meeting.agree(run.reporter.wish())
+        if wish != GO_ON:
+            break
+        state.quarantine.take(batch.broken)
         losses, extra = train_step(run, batch)
         state.window.add(losses)
         state.epoch_window.add(losses)
+        state.samples.add(state.position.step, batch.keys)
         state.position = state.position.after_step(timeline.steps_per_epoch)
         now = time.perf_counter()
         state.seconds, began = state.seconds + now - began, now
@@ -113,10 +187,49 @@ def train_one_epoch(run: Run, loader: Loader, epoch: int) -> None:
             state.window = Meter()
         if config.checkpoint_every and done % config.checkpoint_every == 0:
             run.reporter.checkpoint(state)
-    record = _record("epoch", run, state.epoch_window, epoch)
+    if wish == PAUSE:
+        _pause(run)
+    return _end_epoch(run, epoch, extra, is_last=wish == FINISH)
+
+
+def _end_epoch(run: Run, epoch: int, extra: dict[str, float], *, is_last: bool) -> bool:
+    state, timeline = run.state, run.timeline
+    is_last = is_last or epoch + 1 == timeline.epochs
+    state.samples.merge()
+    state.quarantine.merge(state.config.max_broken_share)
+    record = _record("epoch", run, state.epoch_window, epoch) | extra
+    record |= {"memory_mib": round(memory_mib(run.device), 1), "left_s": _left_s(run)}
+    record |= {"samples": state.samples.text, "broken": len(state.quarantine.keys)}
+    record |= _validate(run, epoch, is_last=is_last)
     state.epoch_window = Meter()
+    state.is_over = is_last or state.is_over
     run.reporter.checkpoint(state)
     run.reporter.end_epoch(record)
+    return state.is_over
+
+
+def _validate(run: Run, epoch: int, *, is_last: bool) -> dict[str, float]:
+    config = run.state.config.validation
+    if run.validator is None or config is None:
+        return {}
+    if (epoch + 1) % config.every_epochs and not is_last:
+        return {}
+    state = run.state
+    weights = state.average.state_dict()
+    figures = run.validator.evaluate(weights)
+    best = state.best
+    better = best.is_better(figures["ap"], config)
+    best.take(figures["ap"], step=state.position.step, weights=weights, better=better)
+    state.is_over = best.is_over(config)
+    return figures
+
+
+def _pause(run: Run) -> None:
+    run.reporter.checkpoint(run.state)
+    raise PausedError(
+        f"training was asked to stop and did so after step {run.state.position.step}",
+        fix="run the same command again: it continues from there",
+    )
 
 
 def train_step(run: Run, batch: Batch) -> tuple[steps.StepLosses, dict[str, float]]:
@@ -132,17 +245,21 @@ def train_step(run: Run, batch: Batch) -> tuple[steps.StepLosses, dict[str, floa
     set_learning_rate(state.optimizer, rate)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     local = steps.to_device(batch, run.device, layout=layout)
-    losses = steps.backward(
-        run.model,
-        steps.split(local, config.accumulation),
-        teacher=run.teacher,
-        distill_weight=_distill_weight(run, step),
-        precision=PRECISIONS[config.precision],
-    )
+    try:
+        losses = steps.backward(
+            run.model,
+            steps.split(local, run.num_parts),
+            teacher=run.teacher,
+            distill_weight=_distill_weight(run, step),
+            precision=run.precision,
+        )
+    except RuntimeError as error:
+        run.meeting.explain(error)
+        raise
     gradients = _gradients(state.model.detector)
     norm = nn.utils.get_total_norm(gradients)
     if not torch.isfinite(norm):
-        _fail(run, batch, losses, norm)
+        _fail(run, batch, losses)
     if config.optimizer.clip_norm is not None:
         nn.utils.clip_grads_with_norm_(
             state.model.detector.parameters(), config.optimizer.clip_norm, norm
@@ -185,33 +302,26 @@ def _record(kind: str, run: Run, meter: Meter, epoch: int) -> Record:
     }
 
 
+def _left_s(run: Run) -> float:
+    """Return the seconds the rest of the run will take at the speed so far."""
+    done, state = run.state.position.step, run.state
+    return round(state.seconds / max(done, 1) * (run.timeline.total_steps - done), 1)
+
+
 def _gradients(model: nn.Module) -> Sequence[Tensor]:
     return [p.grad for p in model.parameters() if p.grad is not None]
 
 
-def _fail(run: Run, batch: Batch, losses: steps.StepLosses, norm: Tensor) -> None:
-    """Raise on every rank alike: averaged gradients are not finite on any of them."""
-    step = run.state.position.step
+def _fail(run: Run, batch: Batch, losses: steps.StepLosses) -> None:
+    state, step = run.state, run.state.position.step
+
+    def save() -> str:
+        config = state.config.model_dump(mode="json")
+        payload = failure_payload(state.model, batch, losses, step=step, config=config)
+        return run.reporter.save_failure(payload, step=step)
+
     is_finite = bool(torch.isfinite(losses.total))
-    where = gather_objects(is_finite)
-    is_suspect = not is_finite or all(where)  # a finite loss with an infinite gradient: all are
-    payload = {
-        "step": step,
-        "keys": batch.keys,
-        "losses": {name: float(value) for name, value in losses._asdict().items()},
-        "gradient_norm": float(norm),
-        "config": run.state.config.model_dump(mode="json"),
-        "model": run.state.model.state_dict(),
-        "batch": steps.split(batch, 1)[0],
-    }
-    saved = run.reporter.save_failure(payload, step=step) if is_suspect else ""
-    found = [item for item in gather_objects((batch.keys, saved)) if item[1]]
-    keys = ", ".join(key for names, _ in found for key in names)
-    files = ", ".join(uri for _, uri in found)
-    raise TrainingError(
-        f"the loss of step {step} is not finite, with the images {keys}",
-        fix=f"look at these images, or lower optimizer.lr_per_image; the step is kept in {files}",
-    )
+    raise_not_finite(step, batch.keys, is_finite=is_finite, save=save)
 
 
 def _wrap(model: nn.Module, device: torch.device) -> nn.Module:

@@ -1,4 +1,7 @@
-"""`metrics.jsonl`: rank 0 of a training writes it, the stage's process reads it while it grows."""
+"""`metrics.jsonl` for machines, `train.log` for people.
+
+Rank 0 of a training writes them; the stage's process reads the first while it grows.
+"""
 
 import json
 import logging
@@ -6,14 +9,23 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from damo_yolo import storage
 
 FILE_NAME = "metrics.jsonl"
+LOG_NAME = "train.log"
+PARTS_OF_LOSS = ("qfl", "giou", "dfl", "distill")
 Record = dict[str, Any]
 Sink = Callable[[Sequence[Record]], None]
 
@@ -31,27 +43,38 @@ class MetricsLog:
             start_step: updates done when this attempt starts.
         """
         self._uri = storage.join(folder_uri, FILE_NAME)
+        self._log_uri = storage.join(folder_uri, LOG_NAME)
         kept = [line for line in read_metrics(folder_uri) if line["step"] <= start_step]
         self._text = "".join(_line(record) for record in kept)
-        self.flush()
+        self._log = "".join(_log_line(record) for record in kept if record["kind"] == "epoch")
+        storage.write_text(self._uri, self._text)
+        self._waits = False
 
     def add(self, record: Record) -> None:
         """Append a line and show it to readers; an object store gets whole files, at `flush`."""
-        self._text += _line(record)
-        if not storage.is_remote(self._uri):
-            self.flush()
+        line = _line(record)
+        if storage.is_remote(self._uri):
+            self._text, self._waits = self._text + line, True
+        else:
+            storage.append_text(self._uri, line)
+        if record["kind"] == "epoch":
+            self._log += _log_line(record)
+            storage.write_text(self._log_uri, self._log)
 
     def flush(self) -> None:
         """Make every line visible."""
-        storage.write_text(self._uri, self._text)
+        if self._waits:
+            storage.write_text(self._uri, self._text)
+            self._waits = False
 
 
 def read_metrics(folder_uri: str) -> list[Record]:
-    """Return the lines of a model folder written so far, oldest first."""
+    """Return the whole lines of a model folder written so far, oldest first."""
     uri = storage.join(folder_uri, FILE_NAME)
     if not storage.exists(uri):
         return []
-    return [json.loads(line) for line in storage.read_text(uri).splitlines()]
+    whole = storage.read_text(uri).rpartition("\n")[0]  # the last one may still be in the writing
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 @contextmanager
@@ -60,17 +83,21 @@ def progress() -> Iterator[Sink]:
     if not sys.stderr.isatty():
         yield _log_lines
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("starting workers", total=None)
 
         def show(records: Sequence[Record]) -> None:
+            for record in records:
+                if record["kind"] == "epoch":
+                    console.print(describe(record), markup=False, highlight=False)
             last = records[-1]
             bar.update(
                 task,
                 completed=last["step"],
                 total=last["total_steps"],
-                description=describe(last),
+                description=f"loss {last['total']:.3f}, {last['images_per_s']:.1f} images/s",
             )
 
         yield show
@@ -82,7 +109,7 @@ def _log_lines(records: Sequence[Record]) -> None:
 
 
 def describe(record: Record) -> str:
-    """Return a record as a line for people.
+    """Return a record as a line for people: what it does not hold is left out.
 
     >>> describe({"kind": "epoch", "step": 56, "epoch": 1, "total": 2.5, "images_per_s": 30.0})
     'epoch 1 done, step 56: loss 2.500, 30.0 images/s'
@@ -91,10 +118,23 @@ def describe(record: Record) -> str:
     if record["kind"] == "epoch":
         where = f"epoch {record['epoch']} done, {where}"
     parts = [f"loss {record['total']:.3f}"]
-    if record.get("distill"):
-        parts.append(f"distill {record['distill']:.3f}")
-    parts.append(f"{record['images_per_s']:.1f} images/s")
+    parts += [f"{name} {record[name]:.3f}" for name in PARTS_OF_LOSS if record.get(name)]
+    parts += [f"lr {record['lr']:.2e}"] if "lr" in record else []
+    parts += [f"AP {record['ap']:.3f}, AP50 {record['ap50']:.3f}"] if "ap" in record else []
+    parts += [f"{record['images_per_s']:.1f} images/s"]
+    parts += [f"{record['memory_mib']:.0f} MiB"] if "memory_mib" in record else []
+    parts += [f"{record['broken']} broken images"] if record.get("broken") else []
+    parts += [f"{_clock(record['left_s'])} left"] if record.get("left_s") else []
     return f"{where}: {', '.join(parts)}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _log_line(record: Record) -> str:
+    when = datetime.fromtimestamp(record.get("time", 0), tz=UTC)
+    return f"{when:%Y-%m-%d %H:%M:%S} {describe(record)}\n"
 
 
 @contextmanager

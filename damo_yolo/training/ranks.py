@@ -3,6 +3,8 @@
 Every function here is a collective: all ranks call it at the same step, or none does.
 """
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -10,7 +12,78 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from damo_yolo.errors import TrainingError
 from damo_yolo.training.ema import WeightAverage
+
+DEFAULT_TIMEOUT_S = 600.0
+LAST_LOOK_S = 5.0
+"""After a collective has failed: how long to wait for ranks that still come."""
+
+
+class LostRankError(TrainingError):
+    """A rank hangs or is gone; the others may start again from the last checkpoint."""
+
+
+class Meeting:
+    """Where the ranks of a training meet before every step, on CPUs whatever they train on.
+
+    One that does not come within the timeout is named, which a collective that fails does not do.
+    """
+
+    def __init__(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Open it; a collective.
+
+        Args:
+            timeout_s: how long the first rank waits for the last one.
+        """
+        self._timeout_s = timeout_s
+        self._group = None
+        if is_parallel():
+            limit = timedelta(seconds=timeout_s)
+            self._group = dist.new_group(backend="gloo", timeout=limit)
+
+    def agree(self, wish: int) -> int:
+        """Wait for all ranks, and return the largest of their wishes.
+
+        Raises:
+            LostRankError: a rank does not come, by its number.
+        """
+        if self._group is None:
+            return wish
+        self._wait(self._timeout_s)
+        wishes = torch.tensor([wish])
+        dist.all_reduce(wishes, dist.ReduceOp.MAX, group=self._group)
+        return int(wishes)
+
+    def explain(self, error: RuntimeError) -> None:
+        """Raise `LostRankError` in place of a collective's error where a rank is missing.
+
+        Every rank that is still alive gets such an error, and comes here.
+        """
+        if self._group is not None and isinstance(error, dist.DistError):
+            self._wait(LAST_LOOK_S)
+
+    def _wait(self, timeout_s: float) -> None:
+        limit = timedelta(seconds=timeout_s)
+        try:
+            dist.monitored_barrier(self._group, timeout=limit, wait_all_ranks=True)
+        except RuntimeError as error:
+            raise LostRankError(
+                f"{_lost_ranks(str(error))} did not come to the next step within {timeout_s:.0f} s",
+                fix="look at its log and its machine, then run again: the last checkpoint is whole",
+            ) from error
+
+
+def _lost_ranks(message: str) -> str:
+    """Return who is missing, from what a monitored barrier says.
+
+    >>> _lost_ranks("[Rank 0]: Ranks 1, 3 failed to pass monitoredBarrier in 1000 ms")
+    'rank 1, 3'
+    >>> _lost_ranks("Rank 1 successfully reached monitoredBarrier, but received errors from rank 0")
+    'rank 0'
+    """
+    named = re.search(r"Ranks? ([\d, ]*\d) failed to pass", message)
+    return f"rank {named[1]}" if named else "rank 0"  # who keeps the list
 
 
 def is_parallel() -> bool:

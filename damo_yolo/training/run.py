@@ -2,27 +2,43 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from damo_yolo import storage
 from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError
+from damo_yolo.inference.info import DetectorInfo
 from damo_yolo.labels.space import LabelSpace
 from damo_yolo.loading.loader import LoaderConfig, TrainLoader
-from damo_yolo.training.build import build_state, load_teacher, write_model
+from damo_yolo.training.build import build_state, load_teacher, start_from, write_model
 from damo_yolo.training.config import TrainConfig
-from damo_yolo.training.loop import Record, train
+from damo_yolo.training.loop import GO_ON, Record, train
 from damo_yolo.training.progress import MetricsLog
+from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S
 from damo_yolo.training.state import TrainState, load_state, save_state, write_tensors
+from damo_yolo.training.validation import Validator
 
 CHECKPOINT_FOLDER = "checkpoint"
 FAILURES_FOLDER = "failures"
 MODEL_FILE = "model.pt"
-EndOfEpoch = Callable[[Record], None]
+BEST_FILE = "best.pt"
+LAST_FILE = "last.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """What a training may ask of whoever started it; the defaults are those of a plain process."""
+
+    on_epoch: Callable[[Record], None] | None = None
+    """Called after every epoch on every rank."""
+    wish: Callable[[], int] = lambda: GO_ON
+    """Asked before every step on every rank, see `Reporter.wish`."""
 
 
 class TrainJob(Config):
@@ -34,6 +50,10 @@ class TrainJob(Config):
     out_uri: str
     """Model folder; every rank reaches it."""
     teacher_uri: str = ""
+    init_uri: str = ""
+    """Weights to start from: a model folder, a `.pt` or a published `.pth`; empty: random ones."""
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    """How long ranks wait for each other."""
     loader_processes: int = 0
     """Beside each rank; 0 loads in the rank itself."""
     run_key: str
@@ -45,12 +65,16 @@ class FolderReporter:
     """Keeps metrics, checkpoints and failed steps in the model folder; rank 0 writes."""
 
     def __init__(
-        self, job: TrainJob, *, rank: int, start_step: int, on_epoch: EndOfEpoch | None = None
+        self, job: TrainJob, *, rank: int, start_step: int, launcher: Launcher | None = None
     ) -> None:
         self._job = job
         self._rank = rank
-        self._on_epoch = on_epoch
+        self._launcher = launcher or Launcher()
         self._log = MetricsLog(job.out_uri, start_step=start_step) if rank == 0 else None
+
+    def wish(self) -> int:
+        """Return what the launcher wishes."""
+        return self._launcher.wish()
 
     def log(self, record: Record) -> None:
         """Write a line of metrics."""
@@ -69,8 +93,8 @@ class FolderReporter:
         if self._log:
             self._log.add(record)
             self._log.flush()
-        if self._on_epoch:
-            self._on_epoch(record)
+        if self._launcher.on_epoch:
+            self._launcher.on_epoch(record)
 
     def save_failure(self, payload: dict[str, Any], *, step: int) -> str:
         """Write what reproduces a failed step of this rank."""
@@ -86,7 +110,7 @@ def run_training(
     rank: int = 0,
     world_size: int = 1,
     device: torch.device | None = None,
-    on_epoch: EndOfEpoch | None = None,
+    launcher: Launcher | None = None,
 ) -> None:
     """Train, or continue, one rank of a job; rank 0 writes `model.pt` at the end.
 
@@ -95,7 +119,7 @@ def run_training(
         rank: of this process.
         world_size: processes that train together; a process group is up when above 1.
         device: None is the CPU.
-        on_epoch: called after every epoch on every rank, e.g. to report to a launcher.
+        launcher: who started it; None: nobody who wants to know.
 
     Raises:
         ConfigError: the batch cannot be cut as asked.
@@ -111,25 +135,78 @@ def run_training(
     loader = TrainLoader(
         job.shards_uri,
         job.plan_uri,
-        _loader_config(job),
+        loader_config(job),
         seed=config.seed,
         rank=rank,
         world_size=world_size,
     )
+    sync_norm = world_size > 1
     state = build_state(
-        config, num_classes=len(space), device=device, teacher=teacher, sync_norm=world_size > 1
+        config, num_classes=len(space), device=device, teacher=teacher, sync_norm=sync_norm
     )
+    state.quarantine.num_images = loader.num_images
     folder = storage.join(job.out_uri, CHECKPOINT_FOLDER)
-    load_state(state, folder, run_key=job.run_key, rank=rank)
-    reporter = FolderReporter(job, rank=rank, start_step=state.position.step, on_epoch=on_epoch)
-    with _cpu_settings(config):
-        train(state, loader, reporter, teacher=teacher)
+    is_resumed = load_state(state, folder, run_key=job.run_key, rank=rank)
+    if job.init_uri and not is_resumed:
+        start_from(state, job.init_uri, space)
+    validator = _validator(job, state, space, rank=rank, world_size=world_size)
+    start_step = state.position.step
+    reporter = FolderReporter(job, rank=rank, start_step=start_step, launcher=launcher)
+    with cpu_settings(config):
+        train(
+            state,
+            loader,
+            reporter,
+            teacher=teacher,
+            validator=validator,
+            timeout_s=job.timeout_s,
+        )
     if rank == 0:
-        uri = storage.join(job.out_uri, MODEL_FILE)
-        write_model(state, uri, space, manifest_sha256=job.manifest_sha256)
+        _write_models(job, state, space)
 
 
-def _loader_config(job: TrainJob) -> LoaderConfig:
+def _write_models(job: TrainJob, state: TrainState, space: LabelSpace) -> None:
+    """Write `model.pt`, and both candidates beside the checkpoint where there was a choice."""
+
+    def write(weights: Mapping[str, Tensor], *parts: str) -> None:
+        uri = storage.join(job.out_uri, *parts)
+        write_model(state, weights, uri, space=space, manifest_sha256=job.manifest_sha256)
+
+    last, best = state.average.state_dict(), state.best.best_weights
+    if best:
+        write(best, CHECKPOINT_FOLDER, BEST_FILE)
+        write(last, CHECKPOINT_FOLDER, LAST_FILE)
+    validation = state.config.validation
+    takes_best = best and validation is not None and validation.deploy == "best"
+    write(best if takes_best else last, MODEL_FILE)
+
+
+def _validator(
+    job: TrainJob, state: TrainState, space: LabelSpace, *, rank: int, world_size: int
+) -> Validator | None:
+    config, detector = job.config, state.model.detector
+    if config.validation is None:
+        return None
+    info = DetectorInfo(
+        model=config.model,
+        image_size=config.image_size,
+        class_names=tuple(space.names),
+        label_space_sha256=space.sha256,
+        score_threshold=detector.config.score_threshold,
+        iou_threshold=detector.config.iou_threshold,
+    )
+    return Validator(
+        detector,
+        info,
+        config.validation,
+        shards_uri=job.shards_uri,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def loader_config(job: TrainJob) -> LoaderConfig:
+    """Return how the batches of a job are made."""
     config = job.config
     return LoaderConfig(
         image_size=config.image_size,
@@ -144,16 +221,17 @@ def _loader_config(job: TrainJob) -> LoaderConfig:
 
 
 def _check_split(config: TrainConfig, world_size: int) -> None:
-    if config.global_batch % (world_size * config.accumulation):
+    parts = 1 if config.accumulation == "auto" else config.accumulation
+    if config.global_batch % (world_size * parts):
         raise ConfigError(
             f"global_batch {config.global_batch} cannot be cut into {world_size} workers times "
-            f"accumulation {config.accumulation}",
+            f"accumulation {parts}",
             fix="choose numbers whose product divides global_batch",
         )
 
 
 @contextmanager
-def _cpu_settings(config: TrainConfig) -> Iterator[None]:
+def cpu_settings(config: TrainConfig) -> Iterator[None]:
     """Set what belongs to the whole process, and set back what can be."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(config.num_threads)

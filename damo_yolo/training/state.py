@@ -19,7 +19,9 @@ from damo_yolo.errors import TrainingError
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
 from damo_yolo.training.ranks import gather_objects, pool_norm_statistics
+from damo_yolo.training.seen import Quarantine, SampleOrder
 from damo_yolo.training.step import StepLosses, TrainedModel
+from damo_yolo.training.validation import Progress
 
 FILE_NAME = "state.pt"
 
@@ -74,6 +76,11 @@ class TrainState:
     """Losses since the last logged line."""
     epoch_window: Meter = field(default_factory=Meter)
     """Losses since the start of the epoch."""
+    samples: SampleOrder = field(default_factory=SampleOrder)
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    best: Progress = field(default_factory=Progress)
+    is_over: bool = False
+    """True once no step follows, though the schedule may have more."""
 
 
 def seed_everything(seed: int) -> None:
@@ -94,6 +101,8 @@ def save_state(state: TrainState, uri: str, *, run_key: str, is_writer: bool) ->
     """
     pool_norm_statistics(state.model.detector, state.average)
     generators = gather_objects(_generator_states())
+    state.samples.merge()
+    state.quarantine.merge(state.config.max_broken_share)
     if not is_writer:
         return
     payload = {
@@ -106,6 +115,10 @@ def save_state(state: TrainState, uri: str, *, run_key: str, is_writer: bool) ->
         "optimizer": state.optimizer.state_dict(),
         "meters": [(meter.total, meter.steps) for meter in (state.window, state.epoch_window)],
         "generators": generators,
+        "samples": state.samples.text,
+        "broken": sorted(state.quarantine.keys),
+        "best": vars(state.best),
+        "is_over": state.is_over,
     }
     write_tensors(payload, storage.join(uri, FILE_NAME))
 
@@ -134,6 +147,10 @@ def load_state(state: TrainState, uri: str, *, run_key: str, rank: int) -> bool:
     state.position = Position(*payload["position"])
     state.seconds = payload["seconds"]
     state.window, state.epoch_window = (Meter(*values) for values in payload["meters"])
+    state.samples = SampleOrder.of_text(payload["samples"])
+    state.quarantine.keys = set(payload["broken"])
+    state.best = Progress(**payload["best"])
+    state.is_over = payload["is_over"]
     if rank < len(payload["generators"]):  # else: more workers than before, freshly seeded
         _restore_generators(payload["generators"][rank])
     return True

@@ -3,16 +3,17 @@
 Shapes: B images of this rank, H, W pixels, G objects padded over the batch, C classes.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from damo_yolo.distillation.channel_wise import ChannelWiseDistillation
-from damo_yolo.losses.detection import DetectionLoss
+from damo_yolo.losses.detection import DetectionLoss, foreground_divisors
 from damo_yolo.models.detector import Detector
 from damo_yolo.samples import Batch
 
@@ -53,6 +54,7 @@ class TrainedModel(nn.Module):
         teacher_features: Sequence[Tensor] | None,
         distill_weight: float,
         precision: torch.dtype,
+        divisors: Tensor | None = None,
     ) -> StepLosses:
         """Compute the losses of one batch.
 
@@ -62,12 +64,13 @@ class TrainedModel(nn.Module):
             teacher_features: the teacher's neck outputs; None leaves the teacher out.
             distill_weight: factor of the channel-wise loss.
             precision: of the detector; the losses are fp32 whatever it is.
+            divisors: (2,) of the whole that the batch is a part of; None: it is the whole.
         """
         images, boxes, labels, valid, class_mask = batch
         assert images is not None
         with autocast(images.device, precision):
             output = self.detector(images)
-        parts = self.loss(output, boxes, labels, valid, class_mask)
+        parts = self.loss(output, boxes, labels, valid, class_mask, divisors)
         distill = self._distill(output.features, teacher_features)
         return StepLosses(
             total=parts.total + distill_weight * distill,
@@ -77,6 +80,19 @@ class TrainedModel(nn.Module):
             distill=distill.detach(),
             num_foreground=torch.as_tensor(parts.num_foreground, dtype=torch.float32),
         )
+
+    @torch.no_grad()
+    def count_foreground(self, batch: Sequence[Tensor | None], precision: torch.dtype) -> Tensor:
+        """Return (2,) number and summed score of the foreground of a part of a batch.
+
+        Running statistics of normalisation stay as they are; no process waits for another.
+        """
+        images, boxes, labels, valid, class_mask = batch
+        assert images is not None
+        with autocast(images.device, precision), frozen_statistics(self.detector):
+            output = self.detector(images)
+            found = self.loss(output, boxes, labels, valid, class_mask, images.new_ones(2))
+        return torch.stack((found.num_foreground, found.foreground_score))
 
     def _distill(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> Tensor:
         if self.distillation is None:
@@ -88,6 +104,19 @@ class TrainedModel(nn.Module):
             )
         loss: Tensor = self.distillation([level.float() for level in student], teacher)
         return loss
+
+
+@contextmanager
+def frozen_statistics(model: nn.Module) -> Iterator[None]:
+    """Let a forward pass in training mode leave the running statistics alone."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast | nullcontext[None]:
@@ -128,7 +157,10 @@ def backward(
     distill_weight: float,
     precision: torch.dtype,
 ) -> StepLosses:
-    """Add the gradients of all parts of a batch, and return the mean of their losses.
+    """Add the gradients of all parts of a batch, and return the losses of the whole.
+
+    What divides the losses is the foreground of the whole batch, so that parts add up to it. Its
+    parts must be looked at before the first one is differentiated: a forward pass more for each.
 
     Args:
         model: `TrainedModel`, possibly wrapped for data-parallel training.
@@ -137,25 +169,37 @@ def backward(
         distill_weight: factor of the channel-wise loss.
         precision: of the convolutions.
     """
+    divisors = _divisors(model, parts, precision) if len(parts) > 1 else None
     collected: list[StepLosses] = []
     for number, part in enumerate(parts):
         is_last = number == len(parts) - 1
         waits = getattr(model, "no_sync", None)
         with waits() if waits and not is_last else nullcontext():
-            features = _look(teacher, part[0], precision) if distill_weight else None
-            losses: StepLosses = model(part, features, distill_weight, precision)
+            features = look(teacher, part[0], precision) if distill_weight else None
+            losses: StepLosses = model(part, features, distill_weight, precision, divisors)
             # A loss that is not finite makes every gradient so, and averaging tells all ranks.
             seed = losses.total.detach() * 0 + 1 / len(parts)
             torch.autograd.backward(losses.total, seed)
         collected.append(losses)
-    means = (torch.stack(values).mean() for values in zip(*collected, strict=True))
-    return StepLosses(*(mean.detach() for mean in means))
+    means = [torch.stack(values).mean().detach() for values in zip(*collected, strict=True)]
+    whole = StepLosses(*means)
+    return whole._replace(num_foreground=whole.num_foreground * len(parts))
+
+
+def _divisors(
+    model: nn.Module, parts: Sequence[tuple[Tensor | None, ...]], precision: torch.dtype
+) -> Tensor:
+    bare = getattr(model, "module", model)  # of the data-parallel wrapper
+    assert isinstance(bare, TrainedModel)
+    counts = [bare.count_foreground(part, precision) for part in parts]
+    return foreground_divisors(torch.stack(counts).sum(dim=0), num_parts=len(parts))
 
 
 @torch.no_grad()
-def _look(
+def look(
     teacher: Detector | None, images: Tensor | None, precision: torch.dtype
 ) -> tuple[Tensor, ...] | None:
+    """Return the teacher's neck outputs for the images; None without a teacher."""
     if teacher is None or images is None:
         return None
     with autocast(images.device, precision):

@@ -3,8 +3,10 @@
 from typing import Any
 
 from damo_yolo.errors import ConfigError, DamoYoloError, TrainingError
-from damo_yolo.training.loop import Record
-from damo_yolo.training.run import TrainJob, run_training
+from damo_yolo.training.loop import PausedError, Record
+from damo_yolo.training.ranks import LostRankError
+from damo_yolo.training.run import Launcher, TrainJob, run_training
+from damo_yolo.training.stop import StopWish, is_asked_to_stop
 
 
 def train_loop_per_worker(values: dict[str, Any]) -> DamoYoloError | None:
@@ -23,14 +25,21 @@ def train_loop_per_worker(values: dict[str, Any]) -> DamoYoloError | None:
     import ray.train.torch  # noqa: PLC0415 - needed by nobody who imports this file
 
     context = ray.train.get_context()
+    rank, job = context.get_world_rank(), TrainJob.from_mapping(values)
     try:
         run_training(
-            TrainJob.from_mapping(values),
-            rank=context.get_world_rank(),
+            job,
+            rank=rank,
             world_size=context.get_world_size(),
             device=ray.train.torch.get_device(),
-            on_epoch=_report,
+            launcher=Launcher(on_epoch=_report, wish=StopWish(job.out_uri, rank=rank)),
         )
+    except LostRankError:
+        raise
+    except PausedError as error:
+        if is_asked_to_stop(job.out_uri):
+            return error
+        raise  # a worker is taken away: the others go on with a new one
     except (ConfigError, TrainingError) as error:
         return error
     return None

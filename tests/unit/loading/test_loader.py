@@ -182,7 +182,9 @@ def test_processes_that_cannot_share_the_lanes_are_refused_at_once(shards: Shard
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_broken_image_is_named_wherever_it_is_met(tmp_path: Path, num_workers: int) -> None:
+def test_a_broken_image_is_an_empty_one_and_named_in_its_batch(
+    tmp_path: Path, num_workers: int
+) -> None:
     records = [painted_record(tmp_path, number) for number in range(16)]
     broken = write_set(tmp_path, records, records[:1], draws=np.ones(16))
     manifest = Manifest.load(f"{broken.shards_uri}/train")
@@ -193,8 +195,17 @@ def test_a_broken_image_is_named_wherever_it_is_met(tmp_path: Path, num_workers:
     data[middle : middle + 80] = bytes(80)
     tar.write_bytes(data)
 
-    with pytest.raises(DataError, match=r"'toy/7' in .*shard-000000\.tar"):
-        list(loader(broken, num_workers=num_workers).epoch(0, phase="mosaic"))
+    batches = list(loader(broken, num_workers=num_workers).epoch(0, phase="plain"))
+
+    (batch,) = [batch for batch in batches if "toy/7" in batch.keys]
+    assert [key for batch in batches for key in batch.broken] == ["toy/7"]
+    row = batch.keys.index("toy/7")
+    assert (batch.images[row] == 114).all()
+    assert not batch.gt_valid[row].any()
+    assert batch.class_mask is not None
+    assert not batch.class_mask[row].any(), "it is no evidence that a class is absent"
+    mosaics = loader(broken, num_workers=num_workers).epoch(0, phase="mosaic")
+    assert [key for batch in mosaics for key in batch.broken] == ["toy/7"], "once, where it is due"
 
 
 def test_the_death_of_a_loader_process_is_an_error_with_advice(shards: Shards) -> None:

@@ -17,7 +17,7 @@ from damo_yolo.samples import Batch
 from damo_yolo.training.build import build_state
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
-from damo_yolo.training.loop import train
+from damo_yolo.training.loop import GO_ON, train
 from damo_yolo.training.ranks import mean_over_ranks, pool_norm_statistics
 
 WORLD_SIZE, POISONED_RANK, POISONED_STEP = 2, 1, 2
@@ -60,7 +60,10 @@ class _PoisonedLoss(DetectionLoss):
 
 
 class _Reporter:
-    """Keeps nothing but weights, after every epoch."""
+    """Keeps nothing."""
+
+    def wish(self) -> int:
+        return GO_ON
 
     def log(self, record: dict[str, Any]) -> None: ...
 

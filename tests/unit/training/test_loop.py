@@ -23,8 +23,8 @@ from damo_yolo.training.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from damo_yolo.training.loop import Record, train
-from damo_yolo.training.state import TrainState, load_state, save_state
+from damo_yolo.training.loop import GO_ON, Record, train
+from damo_yolo.training.state import TrainState, load_state, save_state, write_tensors
 
 CPU = torch.device("cpu")
 NUM_CLASSES = 3
@@ -75,6 +75,13 @@ class FolderReporter:
     break_after: int | None = None
     records: list[Record] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    wishes: dict[int, int] = field(default_factory=dict)
+    """By how often the loop asked before."""
+    asked: int = 0
+
+    def wish(self) -> int:
+        self.asked += 1
+        return self.wishes.get(self.asked - 1, GO_ON)
 
     def log(self, record: Record) -> None:
         self.records.append(record)
@@ -89,7 +96,9 @@ class FolderReporter:
 
     def save_failure(self, payload: dict[str, Any], *, step: int) -> str:
         self.failures.append(payload)
-        return f"failures/{step}.pt"
+        uri = f"{self.folder}/failures/{step}.pt"
+        write_tensors(payload, uri)
+        return uri
 
 
 @pytest.fixture
@@ -229,7 +238,7 @@ def test_a_loss_that_is_not_finite_names_step_and_images(
     assert "failures/4.pt" in caught.value.fix
     assert state.position.step == 4, "the failed step is not counted"
     kept = reporter.failures[0]
-    assert kept["keys"] == ("noise/1-1-0", "noise/1-1-1")
+    assert kept["keys"] == ["noise/1-1-0", "noise/1-1-1"]
     assert all(torch.isfinite(value).all() for value in kept["model"].values()), "before the step"
 
 

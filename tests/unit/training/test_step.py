@@ -85,18 +85,6 @@ def test_two_updates_are_those_of_the_published_code(golden_dir: Path, size: str
     )
 
 
-class _Slope(nn.Module):
-    """Loss = mean of weight times images: its gradient is the mean of the images."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(1.0))
-
-    def forward(self, batch: Any, *_: object) -> StepLosses:
-        total = (self.weight * batch[0]).mean()
-        return StepLosses(total, *[total.detach()] * 5)
-
-
 def _batch(values: list[int], *, with_mask: bool = True) -> Batch:
     count = len(values)
     images = torch.tensor(values, dtype=torch.uint8).view(count, 1, 1, 1).expand(count, 3, 2, 2)
@@ -111,18 +99,67 @@ def _batch(values: list[int], *, with_mask: bool = True) -> Batch:
     )
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
-def test_parts_of_a_batch_add_up_to_the_gradient_of_the_whole(parts: int) -> None:
-    model = _Slope()
-    batch = to_device(_batch([1, 2, 3, 6]), torch.device("cpu"), layout=torch.contiguous_format)
-
-    losses = backward(
-        model, split(batch, parts), teacher=None, distill_weight=0.0, precision=torch.float32
+def _uneven_batch(num_images: int) -> Batch:
+    """Return noise with as many objects in an image as its number, of other sizes each."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (num_images, num_images)
+    corners = torch.rand(*shape, 2, generator=generator) * 30
+    sides = 8 + torch.rand(*shape, 2, generator=generator) * 24
+    pixels = torch.randint(0, 256, (num_images, 3, 64, 64), generator=generator)
+    return Batch(
+        images=pixels.to(torch.uint8),
+        gt_boxes=torch.cat((corners, corners + sides), dim=-1),
+        gt_labels=torch.randint(2, shape, generator=generator),
+        gt_valid=torch.arange(num_images).expand(shape) < torch.arange(num_images).unsqueeze(1),
+        class_mask=None,
+        keys=tuple(str(number) for number in range(num_images)),
+        original_sizes=((64, 64),) * num_images,
     )
 
-    assert model.weight.grad is not None
-    assert model.weight.grad.item() == pytest.approx(3.0)
-    assert losses.total.item() == 3.0
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_batch_add_up_to_the_whole_where_batch_norm_is_frozen(parts: int) -> None:
+    """The parts have 1, 5 or 0, 1, 2, 3 objects: means of parts would weigh them wrongly."""
+    torch.manual_seed(0)
+    detector = build_detector("damo-yolo-ns", num_classes=2, class_prior=0.1).train()
+    for module in detector.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    model = TrainedModel(detector, DetectionLoss(LossConfig()))
+    batch = to_device(_uneven_batch(4), torch.device("cpu"), layout=torch.contiguous_format)
+
+    def run(num_parts: int) -> tuple[StepLosses, dict[str, Tensor]]:
+        model.zero_grad()
+        losses = backward(
+            model,
+            split(batch, num_parts),
+            teacher=None,
+            distill_weight=0.0,
+            precision=torch.float32,
+        )
+        grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return losses, grads
+
+    (whole, expected), (summed, found) = run(1), run(parts)
+
+    assert whole.num_foreground > 0
+    torch.testing.assert_close(torch.stack(summed), torch.stack(whole), rtol=1e-4, atol=1e-6)
+    assert set(found) == set(expected)
+    for name, value in found.items():
+        scale = expected[name].abs().max().item()
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4 * scale + 1e-9)
+
+
+def test_looking_at_the_parts_leaves_running_statistics_alone() -> None:
+    detector = build_detector("damo-yolo-ns", num_classes=2).train()
+    model = TrainedModel(detector, DetectionLoss(LossConfig()))
+    batch = to_device(_uneven_batch(2), torch.device("cpu"), layout=torch.contiguous_format)
+    before = {name: value.clone() for name, value in detector.named_buffers()}
+
+    model.count_foreground(split(batch, 1)[0], torch.float32)
+
+    for name, value in detector.named_buffers():
+        assert torch.equal(value, before[name]), name
 
 
 def test_a_batch_without_class_mask_splits_too() -> None:
@@ -144,9 +181,16 @@ def test_images_become_floats_and_keep_their_range() -> None:
 def test_an_infinite_loss_makes_every_gradient_not_finite() -> None:
     """So that data-parallel ranks learn of each other's failure from the averaged gradient."""
 
-    class Infinite(_Slope):
+    class Infinite(nn.Module):
+        """Its gradient is the mean of the images."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(1.0))
+
         def forward(self, batch: Any, *_: object) -> StepLosses:
-            losses = super().forward(batch)
+            total = (self.weight * batch[0]).mean()
+            losses = StepLosses(total, *[total.detach()] * 5)
             return losses._replace(total=losses.total + float("inf"))
 
     model = Infinite()
