@@ -100,11 +100,10 @@ def best_shared(forms: Mapping[str, Form], others: Mapping[str, Form]) -> Agreem
     shared = forms.keys() & others.keys()
     if not shared:
         return None
-    best = max(sorted(shared), key=lambda text: forms[text].confidence * others[text].confidence)
+    best = max(sorted(shared), key=lambda t: min(forms[t].confidence, others[t].confidence))
     pair = sorted((forms[best], others[best]), key=lambda form: form.confidence)
     reasons = dict.fromkeys(form.reason for form in pair if form.confidence < SAME)
-    confidence = round(pair[0].confidence * pair[1].confidence, 2)
-    return Agreement(confidence, ", ".join(reasons) or "same name")
+    return Agreement(pair[0].confidence, ", ".join(reasons) or "same name")
 
 
 def similar_spelling(name: str, other: str) -> Agreement | None:

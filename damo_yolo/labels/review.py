@@ -102,7 +102,7 @@ def read_review(uri: str) -> list[ReviewRow]:
         )
     if unnamed:
         raise DataError(
-            f"{source}: {len(unnamed)} classes have no unified name, first:"
+            f"{source}: classes without a unified name: {len(unnamed)}, first:"
             f" {'; '.join(unnamed[:5])}",
             fix=f"write a name, or '{IGNORE}' to drop the class",
         )
@@ -148,7 +148,7 @@ def require_all(rows: Sequence[ReviewRow], classes: Iterable[SourceClass], *, wh
     missing = [str(item) for item in classes if item.key not in listed]
     if missing:
         raise DataError(
-            f"{where}: {len(missing)} classes have no line, first: {'; '.join(missing[:5])}",
+            f"{where}: classes without a line: {len(missing)}, first: {'; '.join(missing[:5])}",
             fix=f"put the lines back, with '{IGNORE}' to drop a class",
         )
 

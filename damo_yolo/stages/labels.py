@@ -216,7 +216,7 @@ def apply_labels(review_uri: str, out_uri: str, *, overwrite: bool = False) -> A
     ]
     if differing and not overwrite:
         raise DataError(
-            f"{len(differing)} tables are there and differ, first: {differing[0]}",
+            f"tables that are there and differ: {len(differing)}, first: {differing[0]}",
             fix="give another folder, or --overwrite",
         )
     for uri, text in files.items():
