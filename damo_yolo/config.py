@@ -61,9 +61,10 @@ class Config(BaseModel):
             ConfigError: an override has no '=', names no field, or its value does not fit.
         """
         values = self.model_dump(mode="json")
+        opened: set[str] = set()
         for override in overrides:
             path, value = parse_override(override)
-            _assign(values, path.split("."), value, override=override)
+            _assign(values, path.split("."), value, override=override, opened=opened)
         return type(self).from_mapping(values, source="overrides")
 
 
@@ -83,11 +84,14 @@ def parse_override(text: str) -> tuple[str, Any]:
     return name.strip(), parsed
 
 
-def _assign(values: dict[str, Any], path: list[str], value: Any, *, override: str) -> None:
+def _assign(
+    values: dict[str, Any], path: list[str], value: Any, *, override: str, opened: set[str]
+) -> None:
+    """Set one value; what lies below a setting that was null (`opened`) its class will check."""
     target = values
     for depth, name in enumerate(path):
-        if name not in target:
-            prefix = ".".join(path[:depth])
+        prefix = ".".join(path[:depth])
+        if name not in target and prefix not in opened:
             raise ConfigError(
                 f"override {override!r} names no field: {name!r} is unknown"
                 + (f" in {prefix!r}" if prefix else ""),
@@ -96,7 +100,8 @@ def _assign(values: dict[str, Any], path: list[str], value: Any, *, override: st
         if depth == len(path) - 1:
             target[name] = value
             return
-        if not isinstance(target[name], dict):
+        if not isinstance(target.get(name), dict):
+            opened.add(".".join(path[: depth + 1]))
             target[name] = {}
         target = target[name]
 
