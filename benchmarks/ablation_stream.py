@@ -5,8 +5,9 @@
     python benchmarks/ablation_stream.py table W   # benchmarks/results/ablation_stream.json
 
 Every run trains damo-yolo-ns on one core from the same weights per seed and is scored on the fully
-annotated validation copy. Each setting differs from `all` in one thing. `free` lets mosaics take
-partners from the whole epoch; with one lane, a window of 32 is the last four batches.
+annotated validation copy. Each setting differs from `all` in one thing. Free partners come from the
+whole epoch; with one lane, a window of 32 is the last four batches. Without mosaic, pictures are
+scaled and shifted alone, as in the sample's own recipe.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 
 import torch
 
-from damo_yolo.augment.policy import AugmentConfig
+from damo_yolo.augment.policy import AugmentConfig, Partners
 from damo_yolo.mixing.balance import BalanceConfig
 from damo_yolo.recipes.sample import GLOBAL_BATCH, TWIN
 from damo_yolo.shards.manifest import read_summary
@@ -53,6 +54,8 @@ class Setting:
     balanced: bool = True
     class_mask: bool = True
     window: int = 32
+    partners: Partners = "any"
+    mosaic: bool = True
 
 
 SETTINGS = {
@@ -60,6 +63,9 @@ SETTINGS = {
     "no balance": Setting(balanced=False),
     "no mask": Setting(class_mask=False),
     "free partners": Setting(window=WHOLE_EPOCH),
+    "partners of one dataset": Setting(partners="same_dataset"),
+    "no mosaic": Setting(mosaic=False),
+    "no mosaic, no mask": Setting(mosaic=False, class_mask=False),
     "window 64": Setting(window=64),
 }
 QUEUE = sorted(product(SETTINGS, SEEDS), key=lambda item: (item[0] == "window 64", item[1]))
@@ -125,15 +131,19 @@ def prepare(workspace: Path) -> tuple[Path, dict[bool, Path]]:
 
 
 def train_config(setting: Setting, seed: int) -> TrainConfig:
-    """Return the recipe of the sample with a mosaic phase and a last, plain epoch."""
-    changes = {
-        "schedule": ScheduleConfig(max_steps=STEPS, warmup_fraction=0.06, plain_epochs=1),
-        "augment": AugmentConfig(mosaic_scale=(0.75, 1.25), mixup_prob=0, shear_deg=0.2),
+    """Return the recipe of the sample, with a mosaic phase and a last, plain epoch."""
+    changes: dict[str, Any] = {
         "num_lanes": 1,
         "window": setting.window,
         "class_mask": setting.class_mask,
         "seed": seed,
+        "schedule": TWIN.schedule.model_copy(update={"max_steps": STEPS}),
     }
+    if setting.mosaic:
+        changes["schedule"] = ScheduleConfig(max_steps=STEPS, warmup_fraction=0.06, plain_epochs=1)
+        changes["augment"] = AugmentConfig(
+            mosaic_scale=(0.75, 1.25), mixup_prob=0, shear_deg=0.2, partners=setting.partners
+        )
     return TWIN.model_copy(update=changes)
 
 

@@ -25,6 +25,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
+MAX_CONNECTIONS = 32
+"""Kept open to an object store by one process: as many requests can be under way at once."""
 PATIENCE_S = 180.0
 """How long a store that answered before may be away, beyond the retries of one request."""
 PAUSE_S = 2.0
@@ -224,7 +226,9 @@ def _client_of(process_id: int) -> Any:  # noqa: ARG001 - a client must not cros
     import boto3
     from botocore.config import Config as BotoConfig
 
-    return boto3.client("s3", config=BotoConfig(retries={"mode": "standard", "max_attempts": 8}))
+    retries = {"mode": "standard", "max_attempts": 8}
+    config = BotoConfig(retries=retries, max_pool_connections=MAX_CONNECTIONS)
+    return boto3.client("s3", config=config)
 
 
 def _client() -> Any:

@@ -25,11 +25,15 @@ MIN_AREA_PX2 = 4.0
 """Objects up to this area are dropped at the end."""
 
 Range = tuple[float, float]
+Partners = Literal["any", "same_dataset"]
 
 
 class AugmentConfig(Config):
     """Probabilities and ranges; the defaults are the published ones of sizes S, M and L."""
 
+    partners: Partners = "any"
+    """Whom a picture is mosaicked and mixed with. A class is known in the result only where all
+    parts know it: pictures of one dataset know the same classes, those of several next to none."""
     mosaic_prob: float = Field(default=1.0, ge=0, le=1)
     mosaic_scale: Range = (0.1, 2.0)
     """Size of the tiles in the picture; Ns uses (0.75, 1.25)."""
@@ -76,11 +80,12 @@ def strong(
     """
     used = [sample]
     if rng.random() < config.mosaic_prob:
-        used += choose_partners(sample, window, rng, count=NUM_TILES - 1)
+        prefer = config.partners
+        used += choose_partners(sample, window, rng, count=NUM_TILES - 1, prefer=prefer)
         sample = _random_mosaic(used, rng, config)
     if rng.random() < config.mixup_prob and len(sample.labels):
         taken = {tile.key for tile in used}
-        partner = _mixup_partner(window, taken, rng)
+        partner = _mixup_partner(_preferred(sample, window, config.partners), taken, rng)
         if partner is not None:
             sample = mixup(sample, partner, _random_overlay(rng, config))
     sample = _without_specks(sample)
@@ -106,15 +111,35 @@ def plain(sample: Sample, rng: np.random.Generator, config: AugmentConfig) -> Sa
 
 
 def choose_partners(
-    sample: Sample, window: Sequence[Sample], rng: np.random.Generator, *, count: int
+    sample: Sample,
+    window: Sequence[Sample],
+    rng: np.random.Generator,
+    *,
+    count: int,
+    prefer: Partners = "any",
 ) -> list[Sample]:
-    """Draw `count` partners, each image once; repeat only where the window holds too few."""
+    """Draw `count` partners, each image once; repeat only where the window holds too few.
+
+    Those of the sample's own dataset go first with "same_dataset", others fill up.
+    """
     distinct = list({other.key: other for other in window if other.key != sample.key}.values())
+    preferred = _preferred(sample, distinct, prefer)
+    if len(preferred) >= count:
+        return [preferred[index] for index in rng.choice(len(preferred), count, replace=False)]
     if len(distinct) >= count:
-        return [distinct[index] for index in rng.choice(len(distinct), count, replace=False)]
+        taken = {other.key for other in preferred}
+        others = [other for other in distinct if other.key not in taken]
+        fill = rng.choice(len(others), count - len(preferred), replace=False)
+        return [*preferred, *(others[index] for index in fill)]
     pool = distinct or [sample]
     order = rng.permutation(len(pool))
     return [pool[order[index % len(pool)]] for index in range(count)]
+
+
+def _preferred(sample: Sample, window: Sequence[Sample], prefer: Partners) -> Sequence[Sample]:
+    if prefer == "any":
+        return window
+    return [other for other in window if other.dataset == sample.dataset]
 
 
 def _mixup_partner(

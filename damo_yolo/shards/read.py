@@ -30,6 +30,9 @@ REMOTE_GAP_BYTES = 1 << 20
 request of its own costs."""
 MAX_RANGE_BYTES = 1 << 24
 MAX_OPEN_FILES = 64
+LOCAL_THREADS = 2
+REMOTE_THREADS = 16
+"""Ranges asked for at the same time: what hides the latency of an object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,20 @@ class _Range:
     rows: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Samples on their way."""
+
+    rows: list[int]
+    parts: list[Future[dict[int, RawSample]]]
+
+    def result(self) -> list[RawSample]:
+        samples: dict[int, RawSample] = {}
+        for part in self.parts:
+            samples |= part.result()
+        return [samples[row] for row in self.rows]
+
+
 class ShardReader:
     """Samples of a manifest by row.
 
@@ -123,13 +140,7 @@ class ShardReader:
             StorageError: a shard cannot be read.
             DataError: a shard is truncated or, when verifying, a sample is not what was written.
         """
-        wanted = [int(row) for row in rows]
-        payloads: dict[int, RawSample] = {}
-        for span in self._ranges(wanted):
-            data = self._read_range(span)
-            for row in span.rows:
-                payloads[row] = self._sample(row, memoryview(data), span.begin)
-        return [payloads[row] for row in wanted]
+        return self._start([int(row) for row in rows]).result()
 
     def stream(
         self, rows: Iterable[int] | NDArray[np.integer[Any]], *, window: int = WINDOW
@@ -138,21 +149,34 @@ class ShardReader:
 
         Closing the iterator early is fine; raises as `read` does.
         """
-        windows = _windows(iter(rows), window)
-        pool = self._background()
-        ahead: Future[list[RawSample]] | None = None
-        for part in windows:
-            following = pool.submit(self.read, part)
+        ahead: _Window | None = None
+        for part in _windows(iter(rows), window):
+            following = self._start(part)
             if ahead is not None:
                 yield from ahead.result()
             ahead = following
         if ahead is not None:
             yield from ahead.result()
 
+    def _start(self, rows: list[int]) -> "_Window":
+        """Begin to read: local ranges one after the other, remote ones at the same time."""
+        ranges = list(self._ranges(rows))
+        parts = [[span] for span in ranges] if storage.is_remote(self.manifest.uri) else [ranges]
+        pool = self._background()
+        return _Window(rows, [pool.submit(self._read_ranges, part) for part in parts])
+
     def _background(self) -> ThreadPoolExecutor:
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read-ahead")
+            threads = REMOTE_THREADS if storage.is_remote(self.manifest.uri) else LOCAL_THREADS
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
         return self._pool
+
+    def _read_ranges(self, ranges: list[_Range]) -> dict[int, RawSample]:
+        samples: dict[int, RawSample] = {}
+        for span in ranges:
+            data = memoryview(self._read_range(span))
+            samples |= {row: self._sample(row, data, span.begin) for row in span.rows}
+        return samples
 
     def _ranges(self, rows: list[int]) -> Iterator[_Range]:
         """Yield reads that cover all rows, shard by shard from front to back."""

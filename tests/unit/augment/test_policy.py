@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,6 +117,43 @@ def test_partners_repeat_only_where_the_window_is_too_small(
 
     assert len(chosen) == 3
     assert len({partner.key for partner in (sample, *chosen)}) == num_distinct
+
+
+@pytest.mark.parametrize(("num_own", "num_from_own"), [(0, 0), (2, 2), (3, 3), (6, 3)])
+def test_partners_of_the_own_dataset_go_first_where_that_is_asked_for(
+    num_own: int, num_from_own: int
+) -> None:
+    others = [replace(other, key=f"b/{other.key}", dataset="b") for other in neighbours(4)]
+    window = [*others, *(replace(own, dataset="a") for own in neighbours(num_own))]
+    sample = replace(painted(1, key="a/own"), dataset="a")
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        chosen = choose_partners(sample, window, rng, count=3, prefer="same_dataset")
+        assert len({partner.key for partner in chosen}) == 3
+        assert sum(partner.dataset == "a" for partner in chosen) == num_from_own
+
+
+def test_a_mosaic_of_one_dataset_knows_all_that_the_dataset_knows() -> None:
+    own = [
+        replace(painted(2, seed=seed, key=f"a/{seed}", known=(0, 1, 2)), dataset="a")
+        for seed in range(6)
+    ]
+    others = [
+        replace(painted(2, seed=seed, key=f"b/{seed}", known=(2, 3)), dataset="b")
+        for seed in range(30)
+    ]
+    known = {}
+    for partners in ("any", "same_dataset"):
+        config = AugmentConfig(partners=partners, mixup_prob=1.0, mosaic_scale=(0.9, 1.1))
+        pictures = [
+            strong(own[0], [*own[1:], *others], np.random.default_rng(seed), config, ramp=0.0)
+            for seed in range(20)
+        ]
+        known[partners] = np.mean([picture.known.sum() for picture in pictures])
+
+    assert known["same_dataset"] == 3
+    assert known["any"] < 2
 
 
 def test_every_neighbour_becomes_a_partner_sooner_or_later() -> None:

@@ -1,10 +1,12 @@
 """Reading samples by row: right bytes, few reads, corruption found."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from damo_yolo import storage
 from damo_yolo.errors import DamoYoloError, DataError
 from damo_yolo.shards.density import read_density
 from damo_yolo.shards.manifest import Manifest
@@ -85,6 +87,25 @@ def test_an_object_store_gives_the_same_samples(written: Written, bucket: str) -
 
     assert [sample.image for sample in samples] == [sample.image for sample in expected]
     assert [sample.key for sample in samples] == [sample.key for sample in expected]
+
+
+def test_distant_ranges_of_an_object_store_are_asked_for_at_the_same_time(
+    written: Written, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.publish(Path(written.folder_uri), bucket)
+    manifest = Manifest.load(bucket)
+    all_waiting = threading.Barrier(4)
+    read_range = storage.read_range
+
+    def together(uri: str, *, offset: int, size: int) -> bytes:
+        all_waiting.wait(timeout=10)  # one after the other, they would wait in vain
+        return read_range(uri, offset=offset, size=size)
+
+    monkeypatch.setattr(storage, "read_range", together)
+    rows = [0, 6, 12, 18]  # one of each shard
+
+    with ShardReader(manifest) as reader:
+        assert [sample.row for sample in reader.read(rows)] == rows
 
 
 def test_a_corrupt_sample_is_found_and_named_when_verifying(written: Written) -> None:
