@@ -13,10 +13,12 @@ from damo_yolo.cli.merge import merge
 from damo_yolo.cli.models import models
 from damo_yolo.cli.predict import predict
 from damo_yolo.cli.preview import preview
+from damo_yolo.cli.profile import profile
 from damo_yolo.cli.promote import promote
 from damo_yolo.cli.recipe import recipe
 from damo_yolo.cli.register import register
 from damo_yolo.cli.sample import sample
+from damo_yolo.cli.search import search
 from damo_yolo.cli.shard import shard
 from damo_yolo.cli.train import train
 
@@ -34,6 +36,8 @@ VERBS = (
     promote,
     predict,
     models,
+    profile,
+    search,
     convert,
 )
 

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any, NamedTuple
 
+from damo_yolo import storage
 from damo_yolo.errors import ConfigError
 from damo_yolo.models.config import DetectorConfig, load_structure
 from damo_yolo.models.cost import measure_cost
@@ -40,17 +41,34 @@ _PREFIX = "damo-yolo-"
 MODEL_NAMES = tuple(_PREFIX + size for size in _SIZES)
 
 
-@cache
 def detector_config(name: str) -> DetectorConfig:
-    """Return the config of a published size, e.g. `damo-yolo-ns`; case does not matter.
+    """Return the config of a published size, e.g. `damo-yolo-ns`, or of a detector file.
+
+    Args:
+        name: of a size, case does not matter; or the location of a `.json` with the fields of
+            `DetectorConfig`, as `damo-yolo search` writes it.
 
     Raises:
-        ConfigError: no size has this name.
+        ConfigError: no size has this name, or the file does not describe a detector.
+        StorageError: nothing is at the location.
     """
+    if is_detector_file(name):
+        return DetectorConfig.from_yaml(storage.read_text(name), source=name)  # JSON is YAML
+    return _published_config(name)
+
+
+def is_detector_file(name: str) -> bool:
+    """Tell whether the name of a detector is the location of its file."""
+    return name.endswith(".json")
+
+
+@cache
+def _published_config(name: str) -> DetectorConfig:
     size = name.lower().removeprefix(_PREFIX)
     if size not in _SIZES:
         raise ConfigError(
-            f"no detector is called {name!r}", fix=f"use one of: {', '.join(MODEL_NAMES)}"
+            f"no detector is called {name!r}",
+            fix=f"use one of: {', '.join(MODEL_NAMES)}, or a detector file, .json",
         )
     return DetectorConfig.from_mapping(
         {"backbone": load_structure(size), **_SIZES[size]}, source=name
@@ -63,7 +81,7 @@ def build_detector(
     """Build a detector with fresh weights, drawn from torch's global generator.
 
     Args:
-        name_or_config: one of `MODEL_NAMES`, or a config.
+        name_or_config: one of `MODEL_NAMES`, the location of a detector file, or a config.
         num_classes: width of the class branch; None keeps the config's (80 for the named sizes).
         **overrides: fields of `DetectorConfig`, e.g. `bn_momentum=0.1`, `activation="relu"`.
 
