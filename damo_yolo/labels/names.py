@@ -101,9 +101,10 @@ def best_shared(forms: Mapping[str, Form], others: Mapping[str, Form]) -> Agreem
     if not shared:
         return None
     best = max(sorted(shared), key=lambda t: min(forms[t].confidence, others[t].confidence))
-    pair = sorted((forms[best], others[best]), key=lambda form: form.confidence)
-    reasons = dict.fromkeys(form.reason for form in pair if form.confidence < SAME)
-    return Agreement(pair[0].confidence, ", ".join(reasons) or "same name")
+    pair = forms[best], others[best]
+    confidence = min(form.confidence for form in pair)
+    reasons = sorted({form.reason for form in pair if form.confidence == confidence})
+    return Agreement(confidence, ", ".join(reasons))
 
 
 def similar_spelling(name: str, other: str) -> Agreement | None:

@@ -1,5 +1,6 @@
 """Where label stages find classes: catalogs, class lists, and the records that count them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from damo_yolo.labels.review import ReviewRow
 from damo_yolo.labels.space import LabelSpace
 
 CATALOG_SUFFIXES = (".yaml", ".yml")
+DATASET_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+"""As a catalog wants it: it becomes the name of a file."""
 
 
 def classes_of(source: str, *, count: bool) -> list[SourceClass]:
@@ -39,6 +42,11 @@ def classes_of(source: str, *, count: bool) -> list[SourceClass]:
         raise DataError(
             f"'{source}' is neither a catalog nor a class list",
             fix="give a catalog.yaml, or name=classes.csv, or name=coco for a builtin list",
+        )
+    if not DATASET_NAME.match(name):
+        raise DataError(
+            f"'{name}' is no name for a dataset",
+            fix="use letters, digits, '_', '.' and '-', beginning with a letter or digit",
         )
     return read_class_list(name, listed)
 

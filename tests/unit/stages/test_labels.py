@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from damo_yolo.cli.main import app
@@ -22,6 +21,7 @@ from damo_yolo.stages.labels import (
 from damo_yolo.stages.merge import merge_datasets
 from tests.unit.datasets.tiny import paint
 
+GUIDE = (Path(__file__).resolve().parents[3] / "docs/labels.md").read_text(encoding="utf-8")
 FARM = {1: "cow", 2: "Tractor", 3: "bird", 4: "animal", 5: "mouse "}
 ZOO = ("cattle", "birds", "mouse", "tractor", "ostrich")
 BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>"
@@ -53,22 +53,11 @@ def write_zoo(folder: Path) -> None:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> str:
+    """Return the catalog of the guide, with its two datasets beside it."""
     write_farm(tmp_path)
     write_zoo(tmp_path)
-    farm = {part: {"annotations": f"farm/{part}.json", "images": f"farm/{part}"} for part in
-            ("train", "val")}  # fmt: skip
-    zoo = {"train": {"annotations": "zoo", "images": "zoo"}}
-    values = {
-        "name": "mine",
-        "label_space": "labels/label_space.csv",
-        "evaluation": "farm",
-        "datasets": [
-            {"name": "farm", "format": "coco", "mapping": "labels/farm.csv", **farm},
-            {"name": "zoo", "format": "voc", "mapping": "labels/zoo.csv", **zoo},
-        ],
-    }
     path = tmp_path / "catalog.yaml"
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(GUIDE.partition("```yaml\n")[2].partition("```")[0])
     return str(path)
 
 
@@ -105,7 +94,10 @@ def test_a_newcomer_merges_two_datasets_that_name_things_differently(
 
     said = run("labels", "propose", catalog, "--out", str(review))
 
-    assert "5 of farm, 5 of zoo -> 6 classes; 8 are joined" in said
+    assert said.partition(" -> ")[0] == "5 of farm, 5 of zoo"
+    assert said.rpartition(" -> ")[0] in GUIDE
+    listing = GUIDE.partition("```\nunified_name,")[2].partition("```")[0].splitlines()
+    assert set(listing[1:]) < set((review / "classes.csv").read_text().splitlines())
     assert names_of(review) == {
         "farm/cow": "cow",
         "zoo/cattle": "cow",
@@ -290,6 +282,7 @@ def test_class_lists_with_counts_need_no_data(tmp_path: Path) -> None:
         ("nothing", "'nothing' is neither a catalog nor a class list"),
         ("a=nothing.csv", "class list nothing.csv: no such file"),
         ("a=nothing", "class list nothing is not builtin"),
+        ("../a=coco", "'../a' is no name for a dataset"),
     ],
 )
 def test_a_source_that_is_none_is_named(tmp_path: Path, source: str, problem: str) -> None:

@@ -137,6 +137,15 @@ def test_detections_that_are_none_are_named(tmp_path: Path) -> None:
         learn(tmp_path)
 
 
+def test_a_model_that_finds_nothing_joins_nothing(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    (tmp_path / "detections.json").write_text("[]")
+
+    lines = learn(tmp_path).splitlines()[1:]
+
+    assert len({line.split(",")[0] for line in lines}) == 4
+
+
 def test_a_dataset_without_validation_images_is_named(tmp_path: Path) -> None:
     write_inputs(tmp_path)
     write_detections(tmp_path)
