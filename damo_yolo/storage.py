@@ -30,6 +30,8 @@ MAX_CONNECTIONS = 32
 PATIENCE_S = 180.0
 """How long a store that answered before may be away, beyond the retries of one request."""
 PAUSE_S = 2.0
+MAX_ATTEMPTS = 8
+"""Of one request, by botocore."""
 SERVER_ERROR = 500
 
 _answered: set[int] = set()

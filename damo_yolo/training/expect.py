@@ -13,12 +13,15 @@ from damo_yolo.losses.detection import LossConfig, LossParts
 TOLERANCE = 0.25
 """By which a part may differ from what is expected, relative to it."""
 MAX_GIOU_LOSS = 2.0
+SLACK = 1e-4
+"""For rounding, where nothing is expected."""
 
 
 class ExpectedLoss(NamedTuple):
     """Parts of the loss of step 0."""
 
-    qfl: float
+    min_qfl: float
+    max_qfl: float
     dfl: float
     max_giou: float
     """The GIoU loss depends on where boxes of random size fall; it has this bound."""
@@ -36,7 +39,8 @@ def expected_loss(
     """Return what a detector should lose whose scores are all `class_prior`.
 
     Every known class of every anchor point then pays -log(1 - p) p^2, and the bins of a side are
-    equally likely, which costs log R. Foreground scores add little: they are few.
+    equally likely, which costs log R. A foreground score pays for its distance to its box's IoU
+    too; that IoU is about 1 minus the GIoU loss, as first boxes are small and lie in their objects.
 
     Args:
         config: weights of the parts.
@@ -50,23 +54,30 @@ def expected_loss(
     one = -math.log(1 - class_prior) * class_prior**2
     background = one * num_anchors * float(num_known.sum()) / num_foreground
     has_foreground = bool(parts.num_foreground > 0)
+    weight = min(float(parts.foreground_score), 1.0)  # box losses are divided by 1 at least
+    giou = float(parts.giou.detach()) / max(config.giou * weight, 1e-9)
+    iou = 1 - giou if config.giou else 1.0
+    most = min(max(2 * iou, 0.0) + 0.1, 1.0)  # some boxes fit better than the mean
+    charge = -(most * math.log(class_prior) + (1 - most) * math.log(1 - class_prior))
+    foreground = charge * (most - class_prior) ** 2 * has_foreground
     return ExpectedLoss(
-        qfl=config.qfl * background,
-        dfl=config.dfl * math.log(num_bins) * has_foreground,
-        max_giou=config.giou * MAX_GIOU_LOSS * has_foreground,
+        min_qfl=config.qfl * background * (1 - TOLERANCE),
+        max_qfl=config.qfl * (background * (1 + TOLERANCE) + foreground),
+        dfl=config.dfl * math.log(num_bins) * weight,
+        max_giou=config.giou * MAX_GIOU_LOSS * weight,
     )
 
 
 def deviations(expected: ExpectedLoss, parts: LossParts) -> list[str]:
     """Return a sentence for every part that random weights do not explain."""
-    found = []
-    for name in ("qfl", "dfl"):
-        value, wanted = float(getattr(parts, name)), getattr(expected, name)
-        if abs(value - wanted) > TOLERANCE * max(wanted, 0.1):
-            found.append(
-                f"{name} is {value:.3f} at step 0, random weights should give {wanted:.3f}"
-            )
-    giou = float(parts.giou)
-    if not 0 <= giou <= expected.max_giou + 1e-6:
-        found.append(f"giou is {giou:.3f}, it cannot lie beyond {expected.max_giou:.3f}")
-    return found
+    ranges = {
+        "qfl": (expected.min_qfl, expected.max_qfl),
+        "giou": (0.0, expected.max_giou),
+        "dfl": (expected.dfl * (1 - TOLERANCE), expected.dfl * (1 + TOLERANCE)),
+    }
+    values = {name: float(getattr(parts, name).detach()) for name in ranges}
+    return [
+        f"{name} is {values[name]:.4f}, random weights should give {low:.4f} to {high:.4f}"
+        for name, (low, high) in ranges.items()
+        if not low - SLACK <= values[name] <= high + SLACK
+    ]

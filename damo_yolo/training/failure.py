@@ -117,7 +117,7 @@ def reproduce_step(uri: str) -> ReproducedStep:
     return ReproducedStep(
         step=payload["step"],
         keys=tuple(payload["keys"]),
-        losses={name: float(value) for name, value in losses._asdict().items()},
+        losses={name: float(value.detach()) for name, value in losses._asdict().items()},
         losses_then=payload["losses"],
         suspects=tuple(_suspects(model, part, payload["keys"])),
         first_bad_module=bad_modules[0] if bad_modules else "",

@@ -9,6 +9,6 @@ from damo_yolo.compute.ray_cluster import connect
 
 @pytest.fixture(scope="module")
 def ray_cluster() -> Iterator[None]:
-    """Two logical CPUs on this machine."""
-    with connect(num_cpus=2):
+    """Four logical CPUs on this machine, however many it has."""
+    with connect(num_cpus=4):
         yield

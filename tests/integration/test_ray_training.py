@@ -1,15 +1,19 @@
-"""Training under Ray: two workers, ranks without objects, a worker that is killed."""
+"""Training under Ray: ranks without objects; workers that are killed, stopped, or hang."""
 
+import random
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
 import pytest
+import torch
 
 from damo_yolo import storage
 from damo_yolo.errors import ConfigError, TrainingError
@@ -20,7 +24,9 @@ from damo_yolo.stages.merge import merge_datasets
 from damo_yolo.stages.shard import shard
 from damo_yolo.stages.train import TrainResult, train_detector
 from damo_yolo.training.config import DistillConfig, TrainConfig
+from damo_yolo.training.launch import LaunchConfig
 from damo_yolo.training.progress import read_metrics
+from damo_yolo.training.state import read_tensors
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -86,14 +92,19 @@ def trained(
 
 
 def _train(
-    data: Data, config: TrainConfig, out: Path | str, *, num_workers: int = 2
+    data: Data,
+    config: TrainConfig,
+    out: Path | str,
+    *,
+    num_workers: int = 2,
+    launcher: LaunchConfig | None = None,
 ) -> TrainResult:
     return train_detector(
         shards_uri=data.shards_uri,
         plan_uri=data.plan_uri,
         out_uri=str(out),
         config=config,
-        num_workers=num_workers,
+        launch_config=launcher or LaunchConfig(num_workers=num_workers),
     )
 
 
@@ -111,17 +122,60 @@ def test_after_a_training_an_interrupt_is_not_ray_s_any_more() -> None:
     assert signal.getsignal(signal.SIGINT) is INTERRUPT_HANDLER
 
 
-def test_a_killed_worker_changes_no_bit_of_the_model(
-    data: Data, config: TrainConfig, trained: TrainResult, tmp_path: Path
+@pytest.mark.parametrize("after_step", sorted(random.Random(7).sample(range(1, 19), 2)))
+def test_a_killed_worker_changes_no_bit_of_anything(
+    data: Data, config: TrainConfig, trained: TrainResult, tmp_path: Path, after_step: int
 ) -> None:
+    """Raw and averaged weights, optimiser, sample order: all that the last checkpoint holds."""
     with ThreadPoolExecutor(1) as pool:
-        killed = pool.submit(_kill_a_worker, tmp_path, after_step=9)
+        killed = pool.submit(_signal_a_worker, tmp_path, signal.SIGKILL, after_step=after_step)
         result = _train(data, config, tmp_path)
 
     assert killed.result() > 0
     assert result.model_sha256 == trained.model_sha256
+    _assert_equal(_checkpoint(str(tmp_path)), _checkpoint(trained.model_uri))
     steps = [r["step"] for r in read_metrics(str(tmp_path)) if r["kind"] == "step"]
     assert steps == list(range(1, 21)), "no line lost, none twice"
+
+
+@pytest.mark.parametrize("num_workers", [0, 4])
+def test_any_number_of_workers_sees_the_same_global_batches(
+    data: Data, config: TrainConfig, trained: TrainResult, tmp_path: Path, num_workers: int
+) -> None:
+    """0 is one rank without Ray; the comparison is with two workers, epoch by epoch."""
+    alike = _train(data, config, tmp_path, num_workers=num_workers)
+
+    assert _fingerprints(alike.model_uri) == _fingerprints(trained.model_uri)
+
+
+def test_a_worker_that_is_taken_away_saves_the_state_first(
+    data: Data, config: TrainConfig, tmp_path: Path
+) -> None:
+    """Checkpoints come with epochs of four steps; SIGTERM makes one in between."""
+    longer = config.with_overrides(["schedule.max_steps=120"])
+    launcher = LaunchConfig(num_workers=2, max_failures=5)
+    with ThreadPoolExecutor(1) as pool:
+        paused = pool.submit(_take_workers_away, tmp_path / "broken")
+        broken = _train(data, longer, tmp_path / "broken", launcher=launcher)
+    through = _train(data, longer, tmp_path / "through")
+
+    assert paused.result() % 4, "the step of the checkpoint lies within an epoch"
+    assert broken.model_sha256 == through.model_sha256
+    _assert_equal(_checkpoint(broken.model_uri), _checkpoint(through.model_uri))
+
+
+def test_a_rank_that_hangs_is_named(data: Data, config: TrainConfig, tmp_path: Path) -> None:
+    launcher = LaunchConfig(num_workers=2, timeout_s=8.0, max_failures=0)
+    with ThreadPoolExecutor(1) as pool:
+        stopped = pool.submit(_signal_a_worker, tmp_path, signal.SIGSTOP, after_step=5)
+        with pytest.raises(TrainingError, match=r"rank [01] did not come to the next step"):
+            _train(data, config, tmp_path, launcher=launcher)
+
+    pid = stopped.result()
+    assert pid > 0
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).kill()
+    assert storage.exists(str(tmp_path / "checkpoint" / "state.pt"))
 
 
 def test_a_finished_training_is_returned_at_once(
@@ -202,14 +256,54 @@ def test_a_training_lives_in_an_object_store_and_continues_there(
     assert [r["step"] for r in read_metrics(out_uri) if r["kind"] == "step"] == list(range(1, 9))
 
 
-def _kill_a_worker(folder: Path, *, after_step: int, timeout_s: float = 120.0) -> int:
-    """Kill one of the workers in the middle of the run, and return its process id."""
+def _signal_a_worker(
+    folder: Path, number: signal.Signals, *, after_step: int, timeout_s: float = 120.0
+) -> int:
+    """Send a signal to one of the workers in the middle of the run; return its process id."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         if any(record["step"] > after_step for record in read_metrics(str(folder))):
             children = psutil.Process().children(recursive=True)
             workers = [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
-            workers[0].kill()
+            workers[0].send_signal(number)
             return int(workers[0].pid)
         time.sleep(0.01)
     return 0
+
+
+def _take_workers_away(folder: Path) -> int:
+    """Send SIGTERM until a checkpoint lies within an epoch, and return its step."""
+    for after_step in (20, 50, 80):
+        pid = _signal_a_worker(folder, signal.SIGTERM, after_step=after_step)
+        while pid and psutil.pid_exists(pid):
+            time.sleep(0.05)
+        step = int(_checkpoint(str(folder))["position"][2])
+        if step % 4:
+            return step
+    return 0
+
+
+def _checkpoint(model_uri: str) -> dict[str, Any]:
+    state = read_tensors(f"{model_uri}/checkpoint/state.pt")
+    del state["seconds"]
+    return state
+
+
+def _assert_equal(ours: Any, theirs: Any, path: str = "state") -> None:
+    """Compare nested values bit for bit."""
+    if isinstance(theirs, torch.Tensor):
+        assert torch.equal(ours, theirs), path
+    elif isinstance(theirs, dict):
+        assert list(ours) == list(theirs), path
+        for name, value in theirs.items():
+            _assert_equal(ours[name], value, f"{path}.{name}")
+    elif isinstance(theirs, list | tuple):
+        assert len(ours) == len(theirs), path
+        for index, value in enumerate(theirs):
+            _assert_equal(ours[index], value, f"{path}[{index}]")
+    else:
+        assert ours == theirs, path
+
+
+def _fingerprints(model_uri: str) -> list[str]:
+    return [record["samples"] for record in read_metrics(model_uri) if record["kind"] == "epoch"]

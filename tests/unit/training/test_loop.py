@@ -1,8 +1,8 @@
 """The loop on random batches in place of a loader, with a reporter that can break off."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from damo_yolo.training.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from damo_yolo.training.loop import GO_ON, Record, train
+from damo_yolo.training.failure import reproduce_step
+from damo_yolo.training.loop import FINISH, GO_ON, PAUSE, PausedError, Record, train
 from damo_yolo.training.state import TrainState, load_state, save_state, write_tensors
+from damo_yolo.training.validation import Validator
 
 CPU = torch.device("cpu")
 NUM_CLASSES = 3
@@ -235,8 +237,12 @@ def test_a_loss_that_is_not_finite_names_step_and_images(
     with pytest.raises(TrainingError, match=r"step 4 .*noise/1-1-0") as caught:
         train(state, RandomLoader(), reporter)
 
-    assert "failures/4.pt" in caught.value.fix
+    assert caught.value.fix.endswith("--reproduce " + str(tmp_path / "failures/4.pt"))
     assert state.position.step == 4, "the failed step is not counted"
+    again = reproduce_step(caught.value.fix.rpartition(" ")[2])
+    assert again.keys == ("noise/1-1-0", "noise/1-1-1")
+    assert math.isnan(again.losses_then["total"])
+    assert math.isfinite(again.losses["total"]), "the poison was not in weights or images"
     kept = reporter.failures[0]
     assert kept["keys"] == ["noise/1-1-0", "noise/1-1-1"]
     assert all(torch.isfinite(value).all() for value in kept["model"].values()), "before the step"
@@ -249,3 +255,114 @@ def test_images_without_objects_train_too(tmp_path: Path, tiny_config: TrainConf
 
     assert all(record["num_foreground"] == 0 for record in reporter.records)
     assert all(math.isfinite(record["total"]) for record in reporter.records)
+
+
+def test_a_layer_and_an_image_that_break_a_step_are_found_again(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    reporter, state = FolderReporter(str(tmp_path)), _state(tiny_config)
+    broken = "head.gfl_cls.1"
+    state.model.detector.get_submodule(broken).bias.data.fill_(math.nan)  # type: ignore[operator]
+    with pytest.raises(TrainingError, match="step 0 "):
+        train(state, RandomLoader(), reporter)
+
+    again = reproduce_step(str(tmp_path / "failures/0.pt"))
+
+    assert again.first_bad_module == broken
+    assert again.suspects == again.keys
+    assert not math.isfinite(again.losses["total"])
+    assert again.bad_gradients
+
+
+def test_a_file_without_a_failed_step_is_named(tmp_path: Path) -> None:
+    write_tensors({"model": {}}, str(tmp_path / "model.pt"))
+
+    with pytest.raises(TrainingError, match="holds no failed step"):
+        reproduce_step(str(tmp_path / "model.pt"))
+
+
+def test_a_run_that_is_asked_to_pause_continues_exactly(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    """It is asked before its fifth step, in the middle of an epoch of three."""
+    through = _state(tiny_config)
+    train(through, RandomLoader(), FolderReporter(str(tmp_path / "through")))
+    folder = str(tmp_path / "paused")
+
+    with pytest.raises(PausedError, match="after step 4"):
+        train(_state(tiny_config), RandomLoader(), FolderReporter(folder, wishes={4: PAUSE}))
+    continued = _state(tiny_config)
+    load_state(continued, folder, run_key="key", rank=0)
+    assert continued.position == (1, 1, 4)
+    train(continued, RandomLoader(), FolderReporter(folder))
+
+    expected = _weights(through)
+    for name, value in _weights(continued).items():
+        assert torch.equal(value, expected[name]), name
+    assert continued.samples.text == through.samples.text
+
+
+def test_a_run_that_is_asked_to_finish_is_over_for_good(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    reporter, state = FolderReporter(str(tmp_path), wishes={4: FINISH}), _state(tiny_config)
+    train(state, RandomLoader(), reporter)
+
+    assert reporter.records[-1]["kind"] == "epoch"
+    assert state.position.step == 4
+    again = _state(tiny_config)
+    load_state(again, str(tmp_path), run_key="key", rank=0)
+    train(again, RandomLoader(), FolderReporter(str(tmp_path)))
+    assert again.position.step == 4
+
+
+def test_a_run_stops_when_evaluations_bring_nothing_more(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    """AP falls from the second evaluation on; with a patience of one, epochs end at the second."""
+
+    class Falling(Validator):
+        def __init__(self) -> None:
+            self.aps = iter([0.5, 0.4, 0.3])
+
+        def evaluate(self, weights: Mapping[str, torch.Tensor]) -> dict[str, float]:
+            assert weights
+            return {"ap": next(self.aps), "ap50": 0.6}
+
+    config = tiny_config.with_overrides(["validation.patience=1"])
+    state, reporter = _state(config), FolderReporter(str(tmp_path))
+    train(state, RandomLoader(), reporter, validator=Falling())
+
+    epochs = [record for record in reporter.records if record["kind"] == "epoch"]
+    assert [record["ap"] for record in epochs] == [0.5, 0.4]
+    assert state.best.best_step == 3
+    again = _state(config)
+    load_state(again, str(tmp_path), run_key="key", rank=0)
+    assert again.is_over
+    assert again.best.best_ap == 0.5
+
+
+def test_broken_images_are_counted_and_too_many_stop_the_run(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    class Broken(RandomLoader):
+        def batch(self, epoch: int, step: int) -> Batch:
+            return replace(super().batch(epoch, step), broken=(f"coco/{epoch}",))
+
+    config = tiny_config.with_overrides(["max_broken_share=0.1"])
+    state, reporter = _state(config), FolderReporter(str(tmp_path))
+    state.quarantine.num_images = 20
+    with pytest.raises(TrainingError, match=r"3 of 20 .* coco/0, coco/1, coco/2"):
+        train(state, Broken(), reporter)
+
+    assert [r["broken"] for r in reporter.records if r["kind"] == "epoch"] == [1, 2]
+
+
+def test_a_compiled_detector_keeps_its_names(tmp_path: Path, tiny_config: TrainConfig) -> None:
+    state = _state(tiny_config)
+    names = list(state.model.state_dict())
+    state.model.detector.compile(backend="eager")
+
+    train(state, RandomLoader(), FolderReporter(str(tmp_path)))
+
+    assert list(state.model.state_dict()) == names

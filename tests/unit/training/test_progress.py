@@ -44,3 +44,38 @@ def test_a_line_for_people_names_the_teacher_only_when_there_is_one() -> None:
     assert describe(_record(20)) == "step 20: loss 2.000, 10.0 images/s"
     taught = _record(40, kind="epoch") | {"distill": 0.5}
     assert describe(taught) == "epoch 1 done, step 40: loss 2.000, distill 0.500, 10.0 images/s"
+
+
+def test_a_line_of_an_epoch_says_what_a_person_wants_to_know() -> None:
+    record = _record(40, kind="epoch") | {
+        "qfl": 0.5, "giou": 1.0, "dfl": 0.25, "lr": 0.004, "memory_mib": 537.4,
+        "left_s": 3725.0, "ap": 0.312, "ap50": 0.5, "broken": 2,
+    }  # fmt: skip
+
+    assert describe(record) == (
+        "epoch 1 done, step 40: loss 2.000, qfl 0.500, giou 1.000, dfl 0.250, lr 4.00e-03, "
+        "AP 0.312, AP50 0.500, 10.0 images/s, 537 MiB, 2 broken images, 1:02:05 left"
+    )
+
+
+def test_the_log_for_people_has_one_line_an_epoch_also_after_a_restart(tmp_path: Path) -> None:
+    log = MetricsLog(str(tmp_path), start_step=0)
+    for step in (10, 20):
+        log.add(_record(step) | {"time": 0})
+        log.add(_record(step, kind="epoch") | {"time": 0})
+    again = MetricsLog(str(tmp_path), start_step=10)
+    again.add(_record(20, kind="epoch") | {"time": 60})
+
+    assert (tmp_path / "train.log").read_text().splitlines() == [
+        "1970-01-01 00:00:00 epoch 1 done, step 10: loss 2.000, 10.0 images/s",
+        "1970-01-01 00:01:00 epoch 1 done, step 20: loss 2.000, 10.0 images/s",
+    ]
+
+
+def test_a_line_in_the_writing_is_left_for_the_next_look(tmp_path: Path) -> None:
+    log = MetricsLog(str(tmp_path), start_step=0)
+    log.add(_record(10))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "st')
+
+    assert [record["step"] for record in read_metrics(str(tmp_path))] == [10]
