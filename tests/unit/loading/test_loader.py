@@ -1,15 +1,21 @@
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from damo_yolo.augment import policy
+from damo_yolo.augment.geometry import Affine
+from damo_yolo.augment.mixup import Overlay, mixup
+from damo_yolo.augment.mosaic import mosaic
 from damo_yolo.augment.policy import AugmentConfig, Phase
-from damo_yolo.errors import ConfigError, DataError, TrainingError
+from damo_yolo.errors import ConfigError, TrainingError
 from damo_yolo.loading.loader import LoaderConfig, TrainLoader, val_batches
-from damo_yolo.samples import Batch
+from damo_yolo.samples import Batch, Sample
 from damo_yolo.shards.manifest import Manifest
 from tests.picture_builders import COLORS
 from tests.unit.loading.conftest import Shards, painted_record, write_set
@@ -98,6 +104,26 @@ def test_ranks_together_make_the_same_batches(
         assert [sample for rank in ranks for sample in rank[step]] == batch
 
 
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+@pytest.mark.parametrize("world_size", [1, 2, 4, 8])
+def test_every_split_into_workers_and_loader_processes_makes_the_same_batches(
+    shards: Shards, world_size: int, num_workers: int
+) -> None:
+    changes = {"global_batch": 16, "num_lanes": 16, "window": 3}
+    expected = prints(loader(shards, **changes).epoch(7, phase="mosaic"))
+    parts = []
+    for rank in range(world_size):
+        one = loader(shards, rank=rank, world_size=world_size, num_workers=num_workers, **changes)
+        parts += [
+            prints(one._maker.part(worker, 7, phase="mosaic", start_step=0))
+            for worker in range(max(num_workers, 1))
+        ]
+
+    assert len(parts) == world_size * max(num_workers, 1)
+    for step, batch in enumerate(expected):
+        assert [sample for part in parts for sample in part[step]] == batch
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_loader_processes_make_the_same_batches_and_can_be_left_early(
     shards: Shards, whole: dict[Phase, list[list[tuple[object, ...]]]], num_workers: int
@@ -120,6 +146,52 @@ def test_a_resume_gives_the_same_pixels(
     step: int,
 ) -> None:
     assert prints(loader(shards).epoch(1, phase=phase, start_step=step)) == whole[phase][step:]
+
+
+@settings(max_examples=12, deadline=None)
+@given(epoch=st.integers(0, 400), step=st.integers(0, 12), rank=st.integers(0, 1))
+def test_a_resume_at_any_epoch_and_step_sees_what_it_would_have_seen(
+    shards: Shards, epoch: int, step: int, rank: int
+) -> None:
+    unbroken = prints(loader(shards, rank=rank, world_size=2).epoch(epoch, phase="mosaic"))
+
+    resumed = loader(shards, rank=rank, world_size=2).epoch(
+        epoch, phase="mosaic", start_step=min(step, len(unbroken))
+    )
+
+    assert prints(resumed) == unbroken[step:]
+
+
+def test_no_mosaic_and_no_mixup_holds_an_image_twice(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mosaics: list[list[str]] = []
+    num_mixed = 0
+
+    def noted(tiles: Sequence[Sample], centre: tuple[int, int], view: Affine) -> Sample:
+        mosaics.append([tile.key for tile in tiles])
+        return mosaic(tiles, centre, view)
+
+    def mixed(sample: Sample, partner: Sample, overlay: Overlay) -> Sample:
+        nonlocal num_mixed
+        num_mixed += 1
+        assert partner.key not in mosaics[-1]
+        return mixup(sample, partner, overlay)
+
+    monkeypatch.setattr(policy, "mosaic", noted)
+    monkeypatch.setattr(policy, "mixup", mixed)
+    one = loader(shards, window=8)  # images are drawn up to three times an epoch
+    drawn = [
+        key
+        for epoch in range(6)
+        for batch in one.epoch(epoch, phase="mosaic")
+        for key in batch.keys
+    ]
+
+    assert len(mosaics) == len(drawn) > 500
+    assert len(set(drawn)) <= 60
+    assert all(len(set(keys)) == 4 for keys in mosaics)
+    assert num_mixed > 100
 
 
 def test_plain_batches_are_the_drawn_images_with_their_objects(shards: Shards) -> None:

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +105,47 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     whole.write()
     assert unwritten.files() == whole.files()
     assert built.count(0) == built.count(1) == 1
+
+
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from damo_yolo.shards import tar, write
+from tests.unit.shards.conftest import Written
+
+where, how_many, records_uri, folder_uri = sys.argv[1:]
+module, name = (tar, "plain_jpeg") if where == "within a tar" else (write, "write_receipt")
+original, calls = getattr(module, name), []
+
+def deadly(*args, **kwargs):
+    calls.append(1)
+    if len(calls) == int(how_many):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+
+setattr(module, name, deadly)
+Written([None] * 20, records_uri, folder_uri).write()
+"""
+
+
+@pytest.mark.parametrize(("where", "how_many"), [("within a tar", 9), ("before a receipt", 2)])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    unwritten: Written, tmp_path: Path, where: str, how_many: int
+) -> None:
+    locations = (unwritten.records_uri, unwritten.folder_uri)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WRITER, where, str(how_many), *locations],
+        cwd=Path(__file__).parents[3],
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert not Path(unwritten.folder_uri, "manifest.json").exists()
+
+    unwritten.write()
+
+    whole = Written(unwritten.records, unwritten.records_uri, str(tmp_path / "whole"))
+    whole.write()
+    assert unwritten.files() == whole.files()
 
 
 def test_a_draft_of_a_killed_run_is_removed(written: Written) -> None:
