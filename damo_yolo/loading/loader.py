@@ -13,6 +13,8 @@ from itertools import islice
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from damo_yolo import storage
@@ -207,8 +209,8 @@ def val_batches(
     decoder = _decoder(shards_uri, manifest, image_size=image_size)
     rows = np.arange(len(manifest))
     if datasets is not None:
-        wanted = set(datasets)
-        rows = rows[[name in wanted for name in manifest.datasets.to_pylist()]]
+        wanted = pa.array(list(datasets), pa.string())
+        rows = rows[pc.is_in(manifest.datasets, value_set=wanted).to_numpy(zero_copy_only=False)]
     starts = range(rank * batch_size, len(rows), world_size * batch_size)
     mine = [rows[start : start + batch_size] for start in starts]
     if not mine:

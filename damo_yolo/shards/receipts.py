@@ -2,13 +2,13 @@
 
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from damo_yolo import storage
@@ -104,7 +104,7 @@ def publish_manifest(
         num_boxes=sum(receipt.num_boxes for receipt in receipts),
         num_bytes=sum(shard.num_bytes for shard in shards),
         num_converted=sum(receipt.num_converted for receipt in receipts),
-        datasets=dict(sorted(Counter(table["dataset"].to_pylist()).items())),
+        datasets=_counts(table["dataset"]),
         shards=shards,
         left_out=tuple(item for receipt in receipts for item in receipt.left_out),
         label_space_sha256=label_space_sha256,
@@ -120,6 +120,12 @@ def publish_manifest(
 def receipt_name(index: int) -> str:
     """Return where the receipt of a shard lies, relative to the folder of the shards."""
     return f"receipts/shard-{index:06d}.parquet"
+
+
+def _counts(names: pa.ChunkedArray) -> dict[str, int]:
+    """Return how often each name comes, by name."""
+    found = pc.value_counts(names).to_pylist()
+    return dict(sorted((item["values"], item["counts"]) for item in found))
 
 
 def _receipt_uri(folder_uri: str, index: int) -> str:
