@@ -60,6 +60,10 @@ class DistillConfig(Config):
     """Of the channel-wise loss at the start; it falls along a cosine."""
     end_ratio: float = Field(default=0.1, ge=0, le=1)
     """Weight at the end of the cosine as a share of the start: 1 keeps it flat."""
+    align_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Share of all steps, at the start, in which the align modules learn and the student does not
+    feel them. Fresh ones push it ten times harder than its objects do, and elsewhere, which a run
+    of some hundred steps never makes up for (docs/training.md); 0 as the paper."""
     until_plain_phase: bool = True
     """Stop in the plain phase, as the paper; False never stops, as the published code."""
     allow_other_classes: bool = False

@@ -243,6 +243,7 @@ def train_step(run: Run, batch: Batch) -> tuple[steps.StepLosses, dict[str, floa
         min_ratio=config.schedule.min_lr_ratio,
     )
     set_learning_rate(state.optimizer, rate)
+    state.model.is_aligning = _is_aligning(run, step)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     local = steps.to_device(batch, run.device, layout=layout)
     try:
@@ -282,6 +283,11 @@ def _distill_weight(run: Run, step: int) -> float:
         start=distill.weight,
         end_ratio=distill.end_ratio,
     )
+
+
+def _is_aligning(run: Run, step: int) -> bool:
+    distill = run.state.config.distill
+    return distill is not None and step < distill.align_fraction * run.timeline.total_steps
 
 
 def _record(kind: str, run: Run, meter: Meter, epoch: int) -> Record:

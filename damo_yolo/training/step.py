@@ -47,6 +47,8 @@ class TrainedModel(nn.Module):
         self.detector = detector
         self.loss = loss
         self.distillation = distillation
+        self.is_aligning = False
+        """True: the align modules learn from the teacher, the detector does not."""
 
     def forward(
         self,
@@ -102,7 +104,8 @@ class TrainedModel(nn.Module):
                 (parameter.sum() * 0.0 for parameter in self.distillation.parameters()),
                 start=student[0].new_zeros((), dtype=torch.float32),
             )
-        loss: Tensor = self.distillation([level.float() for level in student], teacher)
+        levels = [level.detach() if self.is_aligning else level for level in student]
+        loss: Tensor = self.distillation([level.float() for level in levels], teacher)
         return loss
 
 

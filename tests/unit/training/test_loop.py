@@ -220,6 +220,31 @@ def test_a_taught_run_continues_exactly_with_its_align_modules(
     assert all(by_step[step] == 0 for step in range(7, 10)), "no teacher in the plain phase"
 
 
+def test_while_align_modules_learn_alone_the_student_does_not_feel_the_teacher(
+    tmp_path: Path, tiny_config: TrainConfig
+) -> None:
+    """Three of nine steps; the rate of the very first one is 0."""
+    torch.manual_seed(1)
+    teacher = build_detector("damo-yolo-nm", num_classes=NUM_CLASSES).eval()
+    align_first = DistillConfig(align_fraction=1 / 3)
+    weights = []
+    for distill in (align_first, None):
+        config = tiny_config.model_copy(update={"distill": distill})
+        state = _state(config, teacher=teacher)
+        reporter = FolderReporter(str(tmp_path), wishes={3: FINISH})
+        train(state, RandomLoader(), reporter, teacher=teacher if distill else None)
+        weights.append(state.model.detector.state_dict())
+        if distill:
+            assert state.model.distillation is not None
+            fresh = _state(config, teacher=teacher).model.distillation
+            assert fresh is not None
+            moved = zip(state.model.distillation.parameters(), fresh.parameters(), strict=True)
+            assert all(not torch.equal(ours, theirs) for ours, theirs in moved)
+
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
 def test_a_loss_that_is_not_finite_names_step_and_images(
     tmp_path: Path, tiny_config: TrainConfig
 ) -> None:
