@@ -3,7 +3,7 @@
 from damo_yolo import storage
 from damo_yolo.errors import ConfigError
 from damo_yolo.models.zoo import MODEL_NAMES
-from damo_yolo.recipes import sample, smoke
+from damo_yolo.recipes import sample, small, smoke
 from damo_yolo.recipes.students import STUDENTS
 from damo_yolo.recipes.teachers import TEACHERS
 from damo_yolo.training.config import TrainConfig
@@ -13,6 +13,7 @@ ROLES = ("teacher", "student", "twin")
 
 _SHORT = {
     "sample": {"teacher": sample.TEACHER, "student": sample.STUDENT, "twin": sample.TWIN},
+    "small": {"teacher": small.TEACHER, "student": small.STUDENT, "twin": small.TWIN},
     "smoke": {"teacher": smoke.TEACHER, "student": smoke.STUDENT, "twin": smoke.TWIN},
 }
 RECIPES = (*_SHORT, "published")
