@@ -189,15 +189,22 @@ def _network_features(convs: Sequence[Conv], time: NetworkTimes) -> Array:
 
 def _operator_rows(convs: Sequence[Conv], time: NetworkTimes) -> list[tuple[Array, float]]:
     """Pair measured operators with the convolutions of the same shape, all of a shape together."""
-    by_shape: dict[tuple[int, ...], Array] = {}
+    counted: dict[tuple[int, ...], Array] = {}
     for conv in convs:
-        values = (conv.cin[0], conv.cout[0], conv.kernel[0], conv.size, conv.stride, conv.depthwise)
-        shape = tuple(int(value) for value in values)
+        shape = padded_shape(
+            conv.cin[0], conv.cout[0], conv.kernel[0], conv.size, conv.stride, conv.depthwise
+        )
         features = conv.times[0] * conv_features(conv, time.activation)[0]
-        by_shape[shape] = by_shape.get(shape, 0.0) + features
-    rows = []
+        counted[shape] = counted.get(shape, np.zeros(len(FEATURES))) + features
+    measured: dict[tuple[int, ...], float] = {}
     for op in time.ops:
-        shape = (op.cin, op.cout, op.kernel, op.size, op.stride, int(op.depthwise))
-        if shape in by_shape:
-            rows.append((by_shape[shape], op.ms))
-    return rows
+        shape = padded_shape(op.cin, op.cout, op.kernel, op.size, op.stride, op.depthwise)
+        measured[shape] = measured.get(shape, 0.0) + op.ms
+    return [(counted[shape], ms) for shape, ms in measured.items() if shape in counted]
+
+
+def padded_shape(cin: float, cout: float, *rest: float) -> tuple[int, ...]:
+    """Return a shape with its channels padded: some runtimes show operators after padding them."""
+    return tuple(int(VECTOR * -(-channels // VECTOR)) for channels in (cin, cout)) + tuple(
+        int(value) for value in rest
+    )
