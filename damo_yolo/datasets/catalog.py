@@ -29,6 +29,9 @@ class SplitSpec(Config):
     images without boxes (openimages)."""
     image_labels: str | None = None
     """Human-verified image-level labels (openimages): only verified classes are known then."""
+    image_sizes: str | None = None
+    """Csv of ImageID,Width,Height (openimages, whose releases do not say): sizes in pixels that
+    then need not be read from the images."""
     exclude: str | None = None
     """Text file with one image id a line: these images are left out."""
 

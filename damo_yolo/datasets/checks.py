@@ -4,22 +4,28 @@ Errors make a run impossible; warnings are dirt that readers and shard writer me
 by name. Every listed image is looked at: its header always, its pixels on request.
 """
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from damo_yolo import storage
 from damo_yolo.config import Config
 from damo_yolo.datasets.catalog import DatasetSpec, Split
-from damo_yolo.datasets.images import ImageHeader, decodes, is_truncated, read_header
-from damo_yolo.datasets.readers import open_source, record_of
-from damo_yolo.datasets.source import Findings, Source, SourceImage
+from damo_yolo.datasets.cleaning import UnifiedCodes, record_table, select_images
+from damo_yolo.datasets.duplicates import PRINT_SCHEMA, Print, perceptual_hash, table_of_prints
+from damo_yolo.datasets.images import ImageHeader, decodes, is_truncated, read_header, read_tail
+from damo_yolo.datasets.readers import open_source
+from damo_yolo.datasets.source import Findings, ImageChunk, Source
 from damo_yolo.errors import DamoYoloError
 from damo_yolo.labels.mapping import LabelMapping, unmapped_error
+from damo_yolo.labels.space import LabelSpace
 
-IMAGES_AT_ONCE = 1024
 THREADS = 8
 """Reading headers waits for the disk or the network most of the time."""
 
@@ -97,6 +103,15 @@ class SplitCheck:
             for kind, count in sorted(self.dirt.counts.items())
         ]
 
+    def update(self, later: "SplitCheck") -> None:
+        """Take in what was found in more images of the split."""
+        self.images += later.images
+        self.boxes += later.boxes
+        self.background += later.background
+        self.errors += later.errors
+        self.broken.update(later.broken)
+        self.dirt.update(later.dirt)
+
     def _problem(self, kind: str, what: str, first: str, fix: str) -> Problem:
         return Problem(
             dataset=self.dataset,
@@ -111,94 +126,129 @@ class SplitCheck:
 class UsableImage:
     """An image that was looked at and can be used."""
 
-    key: str
-    image: SourceImage
     header: ImageHeader
+    identity: Print
 
 
 @dataclass(frozen=True)
 class BrokenImage:
     """An image that was looked at and cannot be used."""
 
-    key: str
     reason: str
     detail: str
 
 
-def check_split(
-    spec: DatasetSpec, split: Split, mapping: LabelMapping, check: SplitCheck, *, decode: bool
-) -> Iterator[UsableImage]:
-    """Look at every image of a split; what is found goes into `check`.
+@dataclass(frozen=True)
+class CheckTask:
+    """One split of one dataset, to be looked at."""
 
-    Args:
-        spec: the dataset.
-        split: which part of it.
-        mapping: its classes in unified ids.
-        check: takes in counts, errors and dirt.
-        decode: decode the pixels of every image, not only where a JPEG lacks its end.
+    spec: DatasetSpec
+    split: Split
+    space: LabelSpace
+    decode: bool
+    """Decode the pixels of every image, not only where a JPEG lacks its end."""
+    similar: bool
+    """Take a perceptual hash of every image, too."""
+    memory_mb: int
 
-    Yields:
-        The usable images.
-    """
+
+@dataclass(frozen=True)
+class CheckedChunk:
+    """What was found in some images of a split."""
+
+    check: SplitCheck
+    prints: pa.Table
+    """Rows of `PRINT_SCHEMA`, of the usable images."""
+
+
+def checked_chunks(task: CheckTask) -> Iterator[CheckedChunk]:
+    """Look at every image of a split; errors of the data are in what it yields."""
+    spec, check = task.spec, SplitCheck(task.spec.name, task.split)
     try:
-        source = open_source(spec, split)
-        if source is None:
-            return
-        unmapped = mapping.unmapped(source.classes)
-        if unmapped:
-            error = unmapped_error(unmapped, dataset=spec.name, mapping=mapping.name)
-            check.fail(error, kind="unmapped classes")
-        for item in _examined(source, spec.name, check, decode=decode):
-            if not unmapped:
-                _count(item, spec.name, mapping, check)
-            yield item
+        mapping = LabelMapping.load(spec.mapping, task.space)
+    except DamoYoloError as error:
+        check.fail(error, kind="broken label mapping")
+        yield CheckedChunk(check, PRINT_SCHEMA.empty_table())
+        return
+    try:
+        with open_source(spec, task.split, memory_mb=task.memory_mb) as source:
+            if source is not None:
+                yield from _of_source(source, mapping, task)
     except DamoYoloError as error:
         check.fail(error, kind="broken annotations")
+    yield CheckedChunk(check, PRINT_SCHEMA.empty_table())
+
+
+def _of_source(source: Source, mapping: LabelMapping, task: CheckTask) -> Iterator[CheckedChunk]:
+    dataset, previous = task.spec.name, ""
+    unmapped = mapping.unmapped(source.classes)
+    classes = None if unmapped else UnifiedCodes.of(source.classes, mapping)
+    if unmapped:
+        check = SplitCheck(dataset, task.split)
+        error = unmapped_error(unmapped, dataset=dataset, mapping=mapping.name)
+        check.fail(error, kind="unmapped classes")
+        yield CheckedChunk(check, PRINT_SCHEMA.empty_table())
+    dirt = Findings()
+    for chunk in source.chunks(dirt):
+        check = SplitCheck(dataset, task.split, images=len(chunk))
+        for image_id in chunk.image_ids:
+            if image_id == previous:  # image ids come ordered
+                check.broken.note("named like another image", f"{dataset}/{image_id}")
+            previous = image_id
+        usable, images = _examined(chunk, check, task)
+        check.dirt.update(dirt.taken())
+        if classes is not None:
+            _count(usable, [image.header for image in images], classes, check)
+        yield CheckedChunk(check, table_of_prints(image.identity for image in images))
 
 
 def _examined(
-    source: Source, dataset: str, check: SplitCheck, *, decode: bool
-) -> Iterator[UsableImage]:
-    images = source.images(check.dirt)
-    previous = ""
+    chunk: ImageChunk, check: SplitCheck, task: CheckTask
+) -> tuple[ImageChunk, list[UsableImage]]:
+    """Return the images of a chunk that can be used, and what their files say."""
+    keys = [f"{check.dataset}/{image_id}" for image_id in chunk.image_ids]
+    sizes = [(int(width), int(height)) for width, height in chunk.sizes]
     with ThreadPoolExecutor(THREADS) as pool:
-        while chunk := list(islice(images, IMAGES_AT_ONCE)):
-            for item in pool.map(partial(_examine, dataset=dataset, decode=decode), chunk):
-                check.images += 1
-                if item.key == previous:  # image ids come ordered
-                    check.broken.note("named like another image", item.key)
-                previous = item.key
-                if isinstance(item, BrokenImage):
-                    check.broken.note(item.reason, item.detail)
-                else:
-                    yield item
+        found = list(pool.map(partial(_examine, task=task), keys, chunk.image_uris, sizes))
+    for item in found:
+        if isinstance(item, BrokenImage):
+            check.broken.note(item.reason, item.detail)
+    good = np.array([isinstance(item, UsableImage) for item in found], bool)
+    return select_images(chunk, good), [item for item in found if isinstance(item, UsableImage)]
 
 
-def _examine(image: SourceImage, *, dataset: str, decode: bool) -> UsableImage | BrokenImage:
-    key = f"{dataset}/{image.image_id}"
-    uri = image.image_uri
+def _examine(
+    key: str, uri: str, wanted: tuple[int, int], *, task: CheckTask
+) -> UsableImage | BrokenImage:
     try:
         header = read_header(uri)
+        tail = read_tail(uri, header)
     except DamoYoloError:
-        return BrokenImage(key, "unreadable" if storage.exists(uri) else "missing", uri)
-    wanted = image.width, image.height
+        return BrokenImage("unreadable" if storage.exists(uri) else "missing", uri)
     if all(wanted) and wanted not in {(header.width, header.height), header.upright_size}:
         actual = f"{uri} is {header.width}x{header.height}, annotated {wanted[0]}x{wanted[1]}"
-        return BrokenImage(key, "of another size than annotated", actual)
-    if not decodes(uri) if decode else is_truncated(uri, header):
-        return BrokenImage(key, "damaged", uri)
-    return UsableImage(key, image, header)
+        return BrokenImage("of another size than annotated", actual)
+    try:
+        look = perceptual_hash(uri) if task.similar else None
+        sound = decodes(uri) if task.decode else not is_truncated(uri, header, tail)
+    except (OSError, SyntaxError, ValueError):
+        look, sound = None, False
+    hashed = int.from_bytes(hashlib.blake2b(tail, digest_size=8).digest(), "big")
+    identity = Print(key, uri, task.split, header.num_bytes, hashed, look)
+    return UsableImage(header, identity) if sound else BrokenImage("damaged", uri)
 
 
-def _count(item: UsableImage, dataset: str, mapping: LabelMapping, check: SplitCheck) -> None:
-    header, uri = item.header, item.image.image_uri
-    record = record_of(item.image, dataset, mapping, findings=check.dirt, header=header)
-    check.boxes += len(record.class_ids)
-    check.background += len(item.image.source_ids) == 0
-    if header.mode != "RGB":
-        names = {"L": "greyscale images", "CMYK": "CMYK images"}
-        check.dirt.note(names.get(header.mode, f"images of mode {header.mode}"), uri)
-    if header.format != "JPEG":
-        check.dirt.note(f"images stored as {header.format}", uri)
-    if header.orientation != 1:
-        check.dirt.note("images with an EXIF rotation", uri)
+def _count(
+    chunk: ImageChunk, headers: list[ImageHeader], classes: UnifiedCodes, check: SplitCheck
+) -> None:
+    table = record_table(chunk, check.dataset, classes, findings=check.dirt, headers=headers)
+    check.boxes = int(pc.sum(pc.list_value_length(table["class_ids"])).as_py() or 0)
+    check.background = len(chunk) - len(np.unique(chunk.owners))
+    for header, uri in zip(headers, chunk.image_uris, strict=True):
+        if header.mode != "RGB":
+            names = {"L": "greyscale images", "CMYK": "CMYK images"}
+            check.dirt.note(names.get(header.mode, f"images of mode {header.mode}"), uri)
+        if header.format != "JPEG":
+            check.dirt.note(f"images stored as {header.format}", uri)
+        if header.orientation != 1:
+            check.dirt.note("images with an EXIF rotation", uri)

@@ -1,181 +1,275 @@
 """COCO-format JSON (COCO, Objects365) -> images with objects.
 
 Needed keys: images[id, file_name], annotations[image_id, category_id, bbox], categories[id, name].
-Everything else (info, licenses, width, height, iscrowd, area, segmentation) may be missing.
-Crowd regions carry run-length masks instead of outlines; their box is all that is read.
+Everything else (info, licenses, width, height, iscrowd, area, segmentation) may be missing, and the
+arrays may come in any order. Crowd regions carry run-length masks instead of outlines; their box is
+all that is read. The file streams into tables; images and annotations are joined and sorted there.
 """
 
-import re
-from collections import defaultdict
+import json
+import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
 from damo_yolo import storage
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
+from damo_yolo.datasets.json_objects import JsonObjects, ObjectTexts
 from damo_yolo.datasets.source import (
     Findings,
-    SourceImage,
+    ImageChunk,
+    column,
     excluded_ids,
-    parse_json,
-    read_annotation,
-    without_suffix,
+    require_file,
 )
+from damo_yolo.datasets.tables import PlacedRows, fill, images_of, open_tables, place_images, quoted
 from damo_yolo.errors import DataError
-
-OBJECTS365_FOLDER = re.compile(r"^(?:\./)?images/v[12]/")
-"""The 2020 json says images/v1/patch4/x.jpg where the archives hold patch4/x.jpg."""
 
 NOT_IN_OBJECTS365_ARCHIVES = frozenset(
     {"objects365_v1_00320532", "objects365_v1_00320534", "objects365_v2_00908726"}
 )
 """Images that the 2020 train json lists and no archive holds."""
 
+AS_LISTED = "file_name"
+AS_ARCHIVED = r"regexp_replace(file_name, '^(\./)?images/v[12]/', '')"
+"""The 2020 json says images/v1/patch4/x.jpg where the archives hold patch4/x.jpg."""
+BASE_NAME = "regexp_replace(file_name, '^.*/', '')"
+
 LAYOUT_PROBES = 16
 """How many images are looked for before a folder layout is given up."""
 
+NEEDED_KEYS = (
+    "give images (id, file_name), annotations (image_id, category_id, bbox) and categories"
+    " (id, name)"
+)
 
-@dataclass(frozen=True)
+CREATE = """
+CREATE TABLE images (ref VARCHAR, file_name VARCHAR, width DOUBLE, height DOUBLE);
+CREATE TABLE objects (ref VARCHAR, category VARCHAR, x1 DOUBLE, y1 DOUBLE, x2 DOUBLE, y2 DOUBLE,
+                      crowd BOOLEAN);
+CREATE TABLE categories (code BIGINT, source_id VARCHAR);
+CREATE TABLE excluded (image_id VARCHAR);
+"""
+# Ids are taken as text: files have numbers, some have strings.
+INSERTS = {
+    "images": """
+INSERT INTO images SELECT item.id, item.file_name, item.width, item.height FROM (
+    SELECT json_transform(text,
+        '{"id": "VARCHAR", "file_name": "VARCHAR", "width": "DOUBLE", "height": "DOUBLE"}') AS item
+    FROM batch)""",
+    "annotations": """
+INSERT INTO objects SELECT item.image_id, item.category_id, item.bbox[1], item.bbox[2],
+    item.bbox[1] + item.bbox[3],
+    CASE WHEN len(item.bbox) = 4 THEN item.bbox[2] + item.bbox[4] END,
+    coalesce(item.iscrowd, '0') NOT IN ('0', 'false', '0.0', '')
+FROM (
+    SELECT json_transform(text, '{"image_id": "VARCHAR", "category_id": "VARCHAR",
+        "bbox": ["DOUBLE"], "iscrowd": "VARCHAR"}') AS item
+    FROM batch)""",
+}
+OBJECTS_IN_ORDER = """
+SELECT place, code, x1, y1, x2, y2, crowd
+FROM objects JOIN placed USING (ref) JOIN categories ON category = source_id
+ORDER BY place, objects.rowid"""
+
+
+@dataclass(frozen=True, eq=False)
 class CocoSource:
-    """One JSON file, parsed."""
+    """One JSON file, in tables."""
 
     classes: Mapping[str, str]
-    entries: list[tuple[str, str, dict[str, Any]]]
-    """Image id, image location and the json's image record, ordered by image id."""
-    annotations: Mapping[str, list[dict[str, Any]]]
-    """The json's annotations by the json's image id."""
+    tables: duckdb.DuckDBPyConnection
     where: str
     """Dataset and file, for messages."""
     num_lost: int
-    """Listed images that no Objects365 archive holds, not in `entries`."""
-    strays: Mapping[str, int]
-    """How many annotations name an image that the json does not list, by its id."""
+    """Listed images that no Objects365 archive holds, not among the images."""
 
-    def images(self, findings: Findings) -> Iterator[SourceImage]:
-        """Yield the images ordered by image id.
-
-        Raises:
-            DataError: an annotation has no category or no box of four numbers.
-        """
+    def chunks(self, findings: Findings) -> Iterator[ImageChunk]:
+        """Yield the images ordered by image id."""
         findings.note("images that no Objects365 archive holds", self.where, self.num_lost)
-        for key in sorted(self.strays):
-            where = f"{self.where}: image {key}"
-            findings.note("annotations of unlisted images", where, self.strays[key])
-        for image_id, image_uri, record in self.entries:
-            objects = self.annotations.get(str(record["id"]), [])
-            yield SourceImage(
-                image_id=image_id,
-                image_uri=image_uri,
-                width=int(record.get("width") or 0),
-                height=int(record.get("height") or 0),
-                boxes=self._boxes(objects),
-                source_ids=tuple(self._category(item) for item in objects),
-                is_crowd=tuple(bool(item.get("iscrowd", 0)) for item in objects),
+        self._note_strays(findings)
+        objects = PlacedRows(self.tables, OBJECTS_IN_ORDER)
+        for first, images in images_of(self.tables):
+            rows = objects.before(first + len(images))
+            corners = [column(rows[name], np.float64) for name in ("x1", "y1", "x2", "y2")]
+            yield ImageChunk(
+                image_ids=images["image_id"].to_pylist(),
+                image_uris=images["image_uri"].to_pylist(),
+                sizes=np.stack(
+                    [column(images[name], np.int64) for name in ("width", "height")], axis=1
+                ),
+                owners=column(rows["place"], np.int64) - first,
+                boxes=np.stack(corners, axis=1),
+                codes=column(rows["code"], np.int64),
+                is_crowd=column(rows["crowd"], np.bool_),
             )
 
-    def _boxes(self, objects: list[dict[str, Any]]) -> NDArray[np.float64]:
-        boxes = np.zeros((len(objects), 4))
-        for row, item in enumerate(objects):
-            try:
-                left, top, width, height = (float(value) for value in item["bbox"])
-            except (KeyError, TypeError, ValueError):
-                raise DataError(
-                    f"{self.where}: annotation {item.get('id', row)} has no bbox of four numbers:"
-                    f" {item.get('bbox')!r}",
-                    fix="correct or remove the annotation; bbox is [left, top, width, height]",
-                ) from None
-            boxes[row] = left, top, left + width, top + height
-        return boxes
-
-    def _category(self, item: dict[str, Any]) -> str:
-        category = str(item.get("category_id"))
-        if category not in self.classes:
-            raise DataError(
-                f"{self.where}: annotation {item.get('id')} has category {category},"
-                " which 'categories' does not list",
-                fix="add the category to the file, or correct the annotation",
-            )
-        return category
+    def _note_strays(self, findings: Findings) -> None:
+        count, first = _row(
+            self.tables, "SELECT count(*), min(ref) FROM objects ANTI JOIN images USING (ref)"
+        )
+        findings.note("annotations of unlisted images", f"{self.where}: image {first}", count)
 
 
-def open_coco(spec: DatasetSpec, split: SplitSpec) -> CocoSource:
+@contextmanager
+def open_coco(spec: DatasetSpec, split: SplitSpec, *, memory_mb: int) -> Iterator[CocoSource]:
     """Read a COCO-format JSON file; `spec.format` objects365 adds that dataset's quirks.
 
     Raises:
-        DataError: the file is missing, is not JSON, lacks a needed key, or two images share an id.
+        DataError: the file is missing, is not JSON, lacks a needed key, two images share an id, or
+            an annotation has an unlisted category or no box of four numbers.
     """
     where = f"dataset '{spec.name}', {split.annotations}"
-    data = parse_json(read_annotation(split.annotations), where)
+    require_file(split.annotations)
+    with open_tables(memory_mb) as tables:
+        with tempfile.TemporaryDirectory() as folder:
+            path = storage.fetch(split.annotations, Path(folder))
+            classes = _load(tables, path, where)
+            _verify(tables, path, where)
+        num_lost = _place(tables, spec, split)
+        yield CocoSource(classes, tables, where, num_lost)
+
+
+def _load(tables: duckdb.DuckDBPyConnection, path: Path, where: str) -> dict[str, str]:
+    """Fill the tables from the file; return its categories, id to name."""
+    file = JsonObjects(path, where)
+    categories: list[dict[str, Any]] = []
+    tables.execute(CREATE)
+    tables.begin()
+    for chunk in _ahead(file.chunks()):
+        if chunk.name in INSERTS:
+            _insert(tables, chunk, file)
+        elif chunk.name == "categories":
+            categories += [json.loads(text) for text in chunk.texts.to_pylist()]
+    rest = file.rest()
+    for name in (*INSERTS, "categories"):
+        if rest.get(name) != []:
+            raise _unfit(where, f"'{name}' is no list of objects")
     try:
-        classes = {str(item["id"]): str(item["name"]) for item in data["categories"]}
-        records = [(item["file_name"], str(item["id"]), item) for item in data["images"]]
-        annotations: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for item in data["annotations"]:
-            annotations[str(item["image_id"])].append(item)
-    except (KeyError, TypeError, AttributeError) as error:
+        classes = {str(item["id"]): str(item["name"]) for item in categories}
+    except (KeyError, TypeError) as error:
+        raise _unfit(where, str(error)) from None
+    codes = pa.table({"code": pa.array(range(len(classes)), pa.int64()), "id": list(classes)})
+    fill(tables, "INSERT INTO categories SELECT * FROM batch", codes)
+    tables.commit()
+    return classes
+
+
+def _ahead(chunks: Iterator[ObjectTexts]) -> Iterator[ObjectTexts]:
+    """Yield the same, the next being read while one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
+
+
+def _insert(tables: duckdb.DuckDBPyConnection, chunk: ObjectTexts, file: JsonObjects) -> None:
+    try:
+        fill(tables, INSERTS[chunk.name], pa.table({"text": chunk.texts}))
+    except duckdb.InvalidInputException:  # says what, but not where in the file
+        raise file.broken_text(chunk) from None
+
+
+def _verify(tables: duckdb.DuckDBPyConnection, path: Path, where: str) -> None:
+    """Raise `DataError` on the first image or annotation that cannot be used."""
+    if (row := _first(tables, "images WHERE ref IS NULL OR file_name IS NULL")) is not None:
+        item = _object_at(path, "images", row)
+        missing = next(name for name in ("id", "file_name") if item.get(name) is None)
+        raise _unfit(where, f"'{missing}'")
+    twice = _row(
+        tables,
+        "SELECT min(ref) FROM (SELECT ref FROM images GROUP BY ref HAVING count(*) > 1)",
+    )
+    if twice != (None,):
+        raise DataError(f"{where}: two images have the id {twice[0]}", fix="remove one of them")
+    if (row := _first(tables, "objects WHERE ref IS NULL")) is not None:
+        raise _unfit(where, f"'image_id' of {_object_at(path, 'annotations', row)}")
+    if (row := _first(tables, "objects WHERE x1 + y1 + x2 + y2 IS NULL")) is not None:
+        item = _object_at(path, "annotations", row)
         raise DataError(
-            f"{where}: a needed key is missing or of the wrong type: {error}",
-            fix="give images (id, file_name), annotations (image_id, category_id, bbox)"
-            " and categories (id, name)",
-        ) from None
-    _require_unique([key for _, key, _ in records], where)
+            f"{where}: annotation {item.get('id', row)} has no bbox of four numbers:"
+            f" {item.get('bbox')!r}",
+            fix="correct or remove the annotation; bbox is [left, top, width, height]",
+        )
+    wrong = "objects ANTI JOIN categories ON category = source_id"
+    if (row := _first(tables, wrong)) is not None:
+        item = _object_at(path, "annotations", row)
+        raise DataError(
+            f"{where}: annotation {item.get('id')} has category {item.get('category_id')},"
+            " which 'categories' does not list",
+            fix="add the category to the file, or correct the annotation",
+        )
+
+
+def _place(tables: duckdb.DuckDBPyConnection, spec: DatasetSpec, split: SplitSpec) -> int:
+    """Give the images their ids, locations and order; return how many no archive holds."""
+    name, identity = AS_LISTED, AS_LISTED
+    lost: frozenset[str] = frozenset()
     if spec.format == "objects365":
-        entries = _objects365_entries(records, split.images)
-    else:
-        entries = [
-            (without_suffix(name), storage.join(split.images, name), item)
-            for name, _, item in records
-        ]
-    excluded = excluded_ids(spec, split)
-    lost = NOT_IN_OBJECTS365_ARCHIVES if spec.format == "objects365" else frozenset()
-    kept = [entry for entry in entries if entry[0] not in excluded | lost]
-    return CocoSource(
-        classes=classes,
-        entries=sorted(kept, key=lambda entry: entry[0]),
-        annotations=annotations,
-        where=where,
-        num_lost=sum(entry[0] in lost for entry in entries),
-        strays={key: len(annotations[key]) for key in annotations.keys() - {r[1] for r in records}},
+        name, identity = _layout(tables, split.images), BASE_NAME
+        lost = NOT_IN_OBJECTS365_ARCHIVES
+    excluded = sorted(excluded_ids(spec, split) | lost)
+    ids = pa.table({"image_id": pa.array(excluded, pa.string())})
+    fill(tables, "INSERT INTO excluded SELECT * FROM batch", ids)
+    listed = (
+        rf"SELECT *, regexp_replace({identity}, '\.[^./]*$', '') AS image_id, {name} AS name"
+        " FROM images"
     )
-
-
-def _require_unique(ids: list[str], where: str) -> None:
-    seen: set[str] = set()
-    for key in ids:
-        if key in seen:
-            raise DataError(f"{where}: two images have the id {key}", fix="remove one of them")
-        seen.add(key)
-
-
-def _objects365_entries(
-    records: list[tuple[str, str, dict[str, Any]]], folder: str
-) -> list[tuple[str, str, dict[str, Any]]]:
-    names = [name for name, _, _ in records]
-    layouts = (_as_listed, _as_archived, _base_name)
-    layout = next(
-        (layout for layout in layouts if _any_exists(folder, map(layout, names[:LAYOUT_PROBES]))),
-        _as_listed,
+    folder = quoted(storage.join(split.images, "_").removesuffix("_"))
+    place_images(
+        tables,
+        f"""
+        SELECT ref, image_id, CASE WHEN name LIKE '/%' OR name LIKE 's3://%' THEN name
+            ELSE {folder} || name END AS image_uri,
+            coalesce(try_cast(trunc(width) AS BIGINT), 0) AS width,
+            coalesce(try_cast(trunc(height) AS BIGINT), 0) AS height
+        FROM ({listed}) WHERE image_id NOT IN (SELECT image_id FROM excluded)""",
     )
-    return [
-        (without_suffix(_base_name(name)), storage.join(folder, layout(name)), item)
-        for name, _, item in records
-    ]
+    among = ", ".join(quoted(image_id) for image_id in sorted(lost)) or "NULL"
+    (num_lost,) = _row(tables, f"SELECT count(*) FROM ({listed}) WHERE image_id IN ({among})")
+    return int(num_lost)
 
 
-def _any_exists(folder: str, names: Iterator[str]) -> bool:
-    return any(storage.exists(storage.join(folder, name)) for name in names)
+def _layout(tables: duckdb.DuckDBPyConnection, folder: str) -> str:
+    """Return the SQL for the place below the image folder at which the first images are."""
+    for layout in (AS_LISTED, AS_ARCHIVED, BASE_NAME):
+        names = tables.sql(f"SELECT {layout} FROM images ORDER BY rowid LIMIT {LAYOUT_PROBES}")
+        if any(storage.exists(storage.join(folder, name)) for (name,) in names.fetchall()):
+            return layout
+    return AS_LISTED
 
 
-def _as_listed(name: str) -> str:
-    return name
+def _first(tables: duckdb.DuckDBPyConnection, rows: str) -> int | None:
+    (place,) = _row(tables, f"SELECT min(rowid) FROM {rows}")
+    return None if place is None else int(place)
 
 
-def _as_archived(name: str) -> str:
-    return OBJECTS365_FOLDER.sub("", name)
+def _row(tables: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...]
+    (row,) = tables.sql(query).fetchall()
+    return row
 
 
-def _base_name(name: str) -> str:
-    return name.rpartition("/")[2]
+def _object_at(path: Path, name: str, row: int) -> dict[str, Any]:
+    """Return an object of an array of the file, which is read again for it."""
+    for chunk in JsonObjects(path, str(path)).chunks():
+        if chunk.name == name:
+            if row < len(chunk.texts):
+                item: dict[str, Any] = json.loads(chunk.texts[row].as_py())
+                return item
+            row -= len(chunk.texts)
+    return {}
+
+
+def _unfit(where: str, what: str) -> DataError:
+    return DataError(
+        f"{where}: a needed key is missing or of the wrong type: {what}", fix=NEEDED_KEYS
+    )

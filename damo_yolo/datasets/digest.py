@@ -43,7 +43,7 @@ def _parts(catalog: Catalog) -> Iterator[tuple[object, ...]]:
 
 
 def _split_parts(spec: DatasetSpec, where: SplitSpec) -> Iterator[tuple[object, ...]]:
-    for name in ("image_set", "image_labels", "exclude"):
+    for name in ("image_set", "image_labels", "image_sizes", "exclude"):
         yield name, _file(getattr(where, name))
     suffix = FOLDER_FORMATS.get(spec.format)
     if suffix is None:

@@ -63,13 +63,15 @@ def read_header(uri: str) -> ImageHeader:
         raise _unreadable(uri, error) from None
 
 
-def is_truncated(uri: str, header: ImageHeader) -> bool:
-    """Tell whether a JPEG ends early: its end marker is missing and it does not decode."""
-    if header.format != "JPEG":
-        return False
+def read_tail(uri: str, header: ImageHeader) -> bytes:
+    """Return the last bytes of the file; they hardly ever agree in different photographs."""
     size = min(TAIL_BYTES, header.num_bytes)
-    tail = storage.read_range(uri, offset=header.num_bytes - size, size=size)
-    return JPEG_END not in tail and not decodes(uri)
+    return storage.read_range(uri, offset=header.num_bytes - size, size=size)
+
+
+def is_truncated(uri: str, header: ImageHeader, tail: bytes) -> bool:
+    """Tell whether a JPEG ends early: its end marker is missing and it does not decode."""
+    return header.format == "JPEG" and JPEG_END not in tail and not decodes(uri)
 
 
 def decodes(uri: str) -> bool:

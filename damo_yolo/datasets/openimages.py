@@ -1,7 +1,8 @@
 """Open Images csv -> images with objects.
 
 Columns are found by the header: releases have 8, 13 or 21 of them. Coordinates are fractions of the
-image and no file gives image sizes, so they come from the image headers. Group-of boxes are crowds.
+image and no released file gives image sizes, so they come from the image headers, or from a csv of
+one's own. Group-of boxes are crowds. The files stream into tables, which are joined and sorted.
 
 Boxes are drawn at the most specific class that somebody verified. So where there is a class tree,
 the ancestors of a present class are unknown in that image. And where there are image-level labels,
@@ -10,22 +11,23 @@ only classes that somebody looked for are known, and a class seen but not boxed 
 
 import csv
 import io
-from collections import defaultdict
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-from numpy.typing import NDArray
 
 from damo_yolo import storage
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
+from damo_yolo.datasets.pairs import ClassEdges, ClassPairs
 from damo_yolo.datasets.source import (
     Findings,
-    SourceImage,
+    ImageChunk,
+    column,
     excluded_ids,
     parse_json,
     read_annotation,
@@ -33,108 +35,100 @@ from damo_yolo.datasets.source import (
     require_file,
     without_suffix,
 )
+from damo_yolo.datasets.tables import PlacedRows, fill, images_of, open_tables, place_images, quoted
 from damo_yolo.errors import DataError
+from damo_yolo.labels.classes import read_tree
 
 CORNERS = ("XMin", "YMin", "XMax", "YMax")
-COLUMN_TYPES = {
-    "ImageID": pa.string(),
-    "LabelName": pa.string(),
-    "Confidence": pa.float64(),
-    "IsGroupOf": pa.float64(),
-    **dict.fromkeys(CORNERS, pa.float64()),
-}
-NO_ROWS = slice(0, 0)
+NUMBERS = (*CORNERS, "Confidence", "IsGroupOf", "Width", "Height")
+OPTIONAL = ("IsGroupOf",)
+CREATE = """
+CREATE TABLE objects (ref VARCHAR, mid VARCHAR, x1 DOUBLE, y1 DOUBLE, x2 DOUBLE, y2 DOUBLE,
+                      crowd BOOLEAN);
+CREATE TABLE labels (ref VARCHAR, mid VARCHAR, confidence DOUBLE);
+CREATE TABLE sizes (ref VARCHAR, width BIGINT, height BIGINT);
+"""
+OBJECTS_IN_ORDER = """
+SELECT place, code, x1, y1, x2, y2, crowd
+FROM objects JOIN placed USING (ref) JOIN classes USING (mid)
+ORDER BY place, objects.rowid"""
+LABELS_IN_ORDER = """
+SELECT place, code, confidence FROM labels JOIN placed USING (ref) JOIN classes USING (mid)
+ORDER BY place, labels.rowid"""
 
 
-@dataclass(frozen=True)
-class RowsByImage:
-    """The rows of a csv, sorted by image."""
-
-    columns: Mapping[str, NDArray[Any]]
-    """(R,) each, without ImageID."""
-    rows: Mapping[str, slice]
-    """Image id to its rows."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OpenImagesSource:
-    """Box rows and image-level labels of one split."""
+    """Box rows and image-level labels of one split, in tables."""
 
     classes: Mapping[str, str]
-    image_ids: tuple[str, ...]
-    image_folder: str
-    boxes: RowsByImage
-    image_labels: RowsByImage | None
-    ancestors: Mapping[str, frozenset[str]]
+    tables: duckdb.DuckDBPyConnection
+    ancestors: ClassEdges
+    """Codes of the classes above each class."""
+    has_labels: bool
     num_unlisted: int
-    """Boxes of classes that the class file does not list; they are not in `boxes`."""
+    """Boxes of classes that the class file does not list; they are left out."""
     dataset: str
 
-    def images(self, findings: Findings) -> Iterator[SourceImage]:
+    def chunks(self, findings: Findings) -> Iterator[ImageChunk]:
         """Yield the images ordered by image id."""
         findings.note("boxes of classes that the class file lacks", self.dataset, self.num_unlisted)
-        mids = self.boxes.columns["LabelName"]
-        corners = np.stack([self.boxes.columns[name] for name in CORNERS], axis=1)
-        groups = self.boxes.columns["IsGroupOf"] > 0
-        for image_id in self.image_ids:
-            rows = self.boxes.rows.get(image_id, NO_ROWS)
-            boxed = tuple(mids[rows])
-            present, absent = self._verified(image_id)
-            drawn = frozenset(boxed)
-            above = (self.ancestors.get(mid, frozenset()) for mid in drawn | present)
-            yield SourceImage(
-                image_id=image_id,
-                image_uri=storage.join(self.image_folder, f"{image_id}.jpg"),
-                width=0,
-                height=0,
-                boxes=corners[rows],
-                source_ids=boxed,
-                is_crowd=tuple(bool(group) for group in groups[rows]),
+        objects = PlacedRows(self.tables, OBJECTS_IN_ORDER)
+        labels = PlacedRows(self.tables, LABELS_IN_ORDER)
+        for first, images in images_of(self.tables):
+            end = first + len(images)
+            rows = objects.before(end)
+            drawn = _pairs(rows, first)
+            seen = labels.before(end)
+            confidence = column(seen["confidence"], np.float64)
+            present = _pairs(seen.filter(pa.array(confidence == 1)), first)
+            absent = _pairs(seen.filter(pa.array(confidence == 0)), first)
+            above = drawn.joined(present).followed(self.ancestors)
+            corners = [column(rows[name], np.float64) for name in ("x1", "y1", "x2", "y2")]
+            sizes = [column(images[name], np.int64) for name in ("width", "height")]
+            yield ImageChunk(
+                image_ids=images["image_id"].to_pylist(),
+                image_uris=images["image_uri"].to_pylist(),
+                sizes=np.stack(sizes, axis=1),
+                owners=drawn.images,
+                boxes=np.stack(corners, axis=1),
+                codes=drawn.classes,
+                is_crowd=column(rows["crowd"], np.bool_),
                 fractional=True,
-                verified=None if self.image_labels is None else present | absent | drawn,
-                unknown=frozenset().union(*above, present - drawn) & self.classes.keys(),
+                verified=present.joined(absent, drawn) if self.has_labels else None,
+                unknown=above.joined(present.without(drawn)),
             )
 
-    def _verified(self, image_id: str) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the classes that somebody saw in an image, and those looked for in vain."""
-        if self.image_labels is None:
-            return frozenset(), frozenset()
-        rows = self.image_labels.rows.get(image_id, NO_ROWS)
-        mids = self.image_labels.columns["LabelName"][rows]
-        confidence = self.image_labels.columns["Confidence"][rows]
-        return frozenset(mids[confidence == 1]), frozenset(mids[confidence == 0])
 
-
-def open_openimages(spec: DatasetSpec, split: SplitSpec) -> OpenImagesSource:
-    """Read the csv files of a split, sorted by image.
+@contextmanager
+def open_openimages(
+    spec: DatasetSpec, split: SplitSpec, *, memory_mb: int
+) -> Iterator[OpenImagesSource]:
+    """Read the csv files of a split.
 
     Raises:
         DataError: a file is missing or broken, or lacks a needed column.
     """
     where = f"dataset '{spec.name}'"
     classes = _read_classes(spec.classes or "", where)
-    boxes = _read_rows(split.annotations, ("ImageID", "LabelName", *CORNERS), where)
-    if "IsGroupOf" not in boxes.column_names:
-        boxes = boxes.append_column("IsGroupOf", pa.array(np.zeros(len(boxes))))
-    labels = None
-    if split.image_labels is not None:
-        labels = _read_rows(split.image_labels, ("ImageID", "LabelName", "Confidence"), where)
-    image_ids = {*_ids(boxes), *(_ids(labels) if labels is not None else ())}
-    if split.image_set is not None:
-        listed = (line.split(",")[0] for line in read_ids(split.image_set))
-        image_ids |= {without_suffix(image_id) for image_id in listed if image_id != "ImageID"}
-    filled = boxes.filter(pc.is_valid(boxes["LabelName"]))
-    known = _of_classes(filled, classes)
-    return OpenImagesSource(
-        classes=classes,
-        image_ids=tuple(sorted(image_ids - excluded_ids(spec, split))),
-        image_folder=split.images,
-        boxes=_by_image(known),
-        image_labels=None if labels is None else _by_image(_of_classes(labels, classes)),
-        ancestors=_read_ancestors(spec.hierarchy, where),
-        num_unlisted=len(filled) - len(known),
-        dataset=spec.name,
-    )
+    ancestors = _read_ancestors(spec.hierarchy, list(classes), where)
+    with open_tables(memory_mb) as tables:
+        codes = pa.table({"code": pa.array(range(len(classes)), pa.int64()), "mid": list(classes)})
+        tables.execute("CREATE TABLE classes (code BIGINT, mid VARCHAR)")
+        fill(tables, "INSERT INTO classes SELECT * FROM batch", codes)
+        _load(tables, split, where)
+        _place(tables, spec, split)
+        ((num_unlisted,),) = tables.sql(
+            "SELECT count(*) FROM objects ANTI JOIN classes USING (mid) WHERE mid IS NOT NULL"
+        ).fetchall()
+        yield OpenImagesSource(
+            classes=classes,
+            tables=tables,
+            ancestors=ancestors,
+            has_labels=split.image_labels is not None,
+            num_unlisted=num_unlisted,
+            dataset=spec.name,
+        )
 
 
 def _read_classes(uri: str, where: str) -> dict[str, str]:
@@ -146,77 +140,86 @@ def _read_classes(uri: str, where: str) -> dict[str, str]:
     return classes
 
 
-def _read_rows(uri: str, needed: tuple[str, ...], where: str) -> pa.Table:
+def _load(tables: duckdb.DuckDBPyConnection, split: SplitSpec, where: str) -> None:
+    """Fill the tables `objects`, `labels` and `sizes`, the last two perhaps with nothing."""
+    tables.execute(CREATE)
+    _insert(
+        tables,
+        split.annotations,
+        ("ImageID", "LabelName", *CORNERS),
+        f"objects SELECT ImageID, LabelName, {', '.join(CORNERS)}, coalesce(IsGroupOf > 0, false)",
+        where,
+    )
+    if split.image_labels is not None:
+        needed = ("ImageID", "LabelName", "Confidence")
+        _insert(tables, split.image_labels, needed, f"labels SELECT {', '.join(needed)}", where)
+    if split.image_sizes is not None:
+        needed = ("ImageID", "Width", "Height")
+        _insert(tables, split.image_sizes, needed, f"sizes SELECT {', '.join(needed)}", where)
+
+
+def _insert(
+    tables: duckdb.DuckDBPyConnection, uri: str, needed: tuple[str, ...], insert: str, where: str
+) -> None:
+    """Insert the rows of a csv into a table; what the csv lacks of `OPTIONAL` is null."""
     require_file(uri)
-    data = io.BytesIO(storage.read_bytes(uri)) if storage.is_remote(uri) else uri
-    try:
-        with pa_csv.open_csv(data) as reader:
-            header = reader.schema.names
+    with tempfile.TemporaryDirectory() as folder:
+        path = storage.fetch(uri, Path(folder))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = [name.strip() for name in next(csv.reader(file), [])]
         missing = [name for name in needed if name not in header]
         if missing:
             raise DataError(
                 f"{where}: {uri} lacks the columns {', '.join(missing)}",
                 fix="keep the header line of the released file",
             )
-        if storage.is_remote(uri):
-            data = io.BytesIO(storage.read_bytes(uri))
-        return pa_csv.read_csv(
-            data,
-            convert_options=pa_csv.ConvertOptions(
-                column_types=COLUMN_TYPES,
-                include_columns=[*needed, *(name for name in ("IsGroupOf",) if name in header)],
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
+        types = {name: "DOUBLE" if name in NUMBERS else "VARCHAR" for name in header}
+        absent = "".join(f", NULL AS {name}" for name in OPTIONAL if name not in header)
+        rows = (
+            f"read_csv({quoted(str(path))}, auto_detect = false, header = true, delim = ',',"
+            f" quote = '\"', columns = {types})"
         )
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"{where}: {uri} is not a valid csv file: {' '.join(str(error).split())[:200]}",
-            fix="fetch the file again, or correct that line",
-        ) from None
+        try:
+            tables.execute(f"INSERT INTO {insert} FROM (SELECT *{absent} FROM {rows})")
+        except duckdb.Error as error:
+            raise DataError(
+                f"{where}: {uri} is not a valid csv file: {' '.join(str(error).split())[:200]}",
+                fix="fetch the file again, or correct that line",
+            ) from None
 
 
-def _ids(table: pa.Table) -> list[str]:
-    ids: list[str] = pc.drop_null(pc.unique(table["ImageID"])).to_pylist()
-    return ids
+def _place(tables: duckdb.DuckDBPyConnection, spec: DatasetSpec, split: SplitSpec) -> None:
+    """Give the images their order: those with boxes or labels, and those of the image set."""
+    listed: list[str] = []
+    if split.image_set is not None:
+        lines = (line.split(",")[0] for line in read_ids(split.image_set))
+        listed = [without_suffix(image_id) for image_id in lines if image_id != "ImageID"]
+    for name, ids in (("listed", listed), ("excluded", sorted(excluded_ids(spec, split)))):
+        batch = pa.table({"ref": pa.array(ids, pa.string())})
+        fill(tables, f"CREATE TABLE {name} AS SELECT * FROM batch", batch)
+    folder = quoted(storage.join(split.images, "_").removesuffix("_"))
+    place_images(
+        tables,
+        f"""
+        SELECT ref, ref AS image_id, {folder} || ref || '.jpg' AS image_uri,
+            coalesce(width, 0) AS width, coalesce(height, 0) AS height
+        FROM (SELECT ref FROM objects UNION SELECT ref FROM labels UNION SELECT ref FROM listed)
+        LEFT JOIN (SELECT ref, max(width) AS width, max(height) AS height FROM sizes GROUP BY ref)
+            USING (ref)
+        WHERE ref IS NOT NULL AND ref NOT IN (SELECT ref FROM excluded)""",
+    )
 
 
-def _of_classes(table: pa.Table, classes: Mapping[str, str]) -> pa.Table:
-    return table.filter(pc.is_in(table["LabelName"], pa.array(list(classes), pa.string())))
+def _read_ancestors(uri: str | None, mids: list[str], where: str) -> ClassEdges:
+    """Return the codes of all classes above each in the tree; a class may have several parents."""
+    above: Mapping[str, frozenset[str]] = {}
+    if uri is not None:
+        tree = f"{where}, {uri}"
+        above = read_tree(parse_json(read_annotation(uri), tree), where=tree)
+    codes = {mid: code for code, mid in enumerate(mids)}
+    found = [above.get(mid, frozenset()) & codes.keys() for mid in mids]
+    return ClassEdges.of([sorted(codes[parent] for parent in parents) for parents in found])
 
 
-def _by_image(table: pa.Table) -> RowsByImage:
-    ordered = table.take(pc.sort_indices(table["ImageID"]))  # stable: rows of an image keep order
-    ids = ordered["ImageID"].to_numpy()
-    starts = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1])))[: len(ids)]
-    ends = [*starts[1:].tolist(), len(ids)]
-    rows = {ids[start]: slice(start, end) for start, end in zip(starts, ends, strict=False)}
-    names = [name for name in ordered.column_names if name != "ImageID"]
-    return RowsByImage({name: _column(ordered[name]) for name in names}, rows)
-
-
-def _column(values: pa.ChunkedArray) -> NDArray[Any]:
-    if not pa.types.is_string(values.type):
-        numbers: NDArray[Any] = values.to_numpy()
-        return numbers
-    encoded = values.combine_chunks().dictionary_encode()  # rows share the few distinct texts
-    texts: NDArray[Any] = np.array(encoded.dictionary.to_pylist(), dtype=object)
-    rows: NDArray[Any] = texts[encoded.indices.to_numpy()]
-    return rows
-
-
-def _read_ancestors(uri: str | None, where: str) -> dict[str, frozenset[str]]:
-    """Return mid to all its ancestors in the class tree; a class may have several parents."""
-    if uri is None:
-        return {}
-    found: dict[str, set[str]] = defaultdict(set)
-    stack = [(parse_json(read_annotation(uri), f"{where}, {uri}"), frozenset[str]())]
-    while stack:
-        node, above = stack.pop()
-        mid = node.get("LabelName")
-        if not isinstance(mid, str):
-            raise DataError(f"{where}: {uri}: a node has no LabelName", fix="fetch the file again")
-        found[mid] |= above
-        # 'Part' children (a wheel of a car) are no kinds of their parent.
-        stack += [(child, above | {mid}) for child in node.get("Subcategory", [])]
-    return {mid: frozenset(above) for mid, above in found.items()}
+def _pairs(rows: pa.Table, first: int) -> ClassPairs:
+    return ClassPairs(column(rows["place"], np.int64) - first, column(rows["code"], np.int64))

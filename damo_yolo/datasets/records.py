@@ -40,19 +40,26 @@ ROWS_PER_GROUP = 4096
 
 
 def write_records(records: Iterable[ImageRecord], uri: str) -> int:
-    """Write records to one Parquet file, atomically, `ROWS_PER_GROUP` at a time.
+    """Write records as `write_tables` does, `ROWS_PER_GROUP` at a time."""
+    rows = iter(records)
+    groups = iter(lambda: list(islice(rows, ROWS_PER_GROUP)), [])
+    return write_tables((table_of(group) for group in groups), uri)
 
-    The same records give the same bytes (the file holds no clock and no host name).
+
+def write_tables(tables: Iterable[pa.Table], uri: str) -> int:
+    """Write tables of `RECORD_SCHEMA` to one Parquet file, atomically, a row group each.
+
+    The same tables give the same bytes (the file holds no clock and no host name).
 
     Returns:
         The number of records.
     """
     if not storage.is_remote(uri):
         with storage.atomic_path(Path(uri)) as path:
-            return _write_file(records, path)
+            return _write_file(tables, path)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "records.parquet"
-        count = _write_file(records, path)
+        count = _write_file(tables, path)
         storage.publish(path, uri)
     return count
 
@@ -95,16 +102,14 @@ def read_batches(uri: str, columns: list[str] | None = None) -> Iterator[pa.Reco
 def table_of(records: Iterable[ImageRecord]) -> pa.Table:
     """Return the records as one Arrow table of `RECORD_SCHEMA`."""
     rows = list(records)
-    counts = [len(row.class_ids) for row in rows]
-    flat_boxes = _concatenate([row.boxes.reshape(-1) for row in rows], np.float32)
-    corners = pa.FixedSizeListArray.from_arrays(pa.array(flat_boxes), 4)
+    counts = np.array([len(row.class_ids) for row in rows], np.int64)
     columns = {
         "key": pa.array([row.key for row in rows], pa.string()),
         "dataset": pa.array([row.dataset for row in rows], pa.string()),
         "image_uri": pa.array([row.image_uri for row in rows], pa.string()),
         "width": pa.array([row.width for row in rows], pa.int32()),
         "height": pa.array([row.height for row in rows], pa.int32()),
-        "boxes": pa.ListArray.from_arrays(_offsets(counts), corners),
+        "boxes": boxes_column(_concatenate([row.boxes for row in rows], np.float32), counts),
         "class_ids": _lists([row.class_ids for row in rows], np.int32),
         "source_ids": pa.array([row.source_ids for row in rows], pa.list_(pa.string())),
         "is_crowd": _lists([row.is_crowd for row in rows], np.bool_),
@@ -142,27 +147,36 @@ def records_of(batch: pa.RecordBatch | pa.Table) -> Iterator[ImageRecord]:
         )
 
 
-def _write_file(records: Iterable[ImageRecord], path: Path) -> int:
-    rows = iter(records)
+def boxes_column(boxes: NDArray[np.float32], counts: NDArray[np.int64]) -> pa.ListArray:
+    """Return (N, 4) boxes as lists of one row's boxes each, from the (I,) numbers of them."""
+    corners = pa.FixedSizeListArray.from_arrays(pa.array(boxes.reshape(-1)), 4)
+    return list_column(corners, counts)
+
+
+def list_column(values: pa.Array, counts: NDArray[np.int64]) -> pa.ListArray:
+    """Cut (N,) values into lists of the (I,) lengths."""
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def _write_file(tables: Iterable[pa.Table], path: Path) -> int:
     count = 0
     with pq.ParquetWriter(path, RECORD_SCHEMA, compression="zstd") as writer:
-        while group := list(islice(rows, ROWS_PER_GROUP)):
-            writer.write_table(table_of(group), row_group_size=ROWS_PER_GROUP)
-            count += len(group)
+        for table in tables:
+            if len(table):
+                writer.write_table(table, row_group_size=len(table))
+            count += len(table)
     return count
 
 
-def _offsets(counts: list[int]) -> pa.Array:
-    return pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int32())
-
-
 def _concatenate(arrays: list[NDArray[Any]], dtype: type[Any]) -> NDArray[Any]:
-    return np.concatenate([np.zeros(0, dtype), *arrays]).astype(dtype, copy=False)
+    flat = [array.reshape(-1) for array in arrays]
+    return np.concatenate([np.zeros(0, dtype), *flat]).astype(dtype, copy=False)
 
 
 def _lists(arrays: list[NDArray[Any]], dtype: type[Any]) -> pa.ListArray:
     values = pa.array(_concatenate(arrays, dtype))
-    return pa.ListArray.from_arrays(_offsets([len(array) for array in arrays]), values)
+    return list_column(values, np.array([len(array) for array in arrays], np.int64))
 
 
 def _rows(column: pa.ChunkedArray, dtype: type[Any]) -> list[NDArray[Any]]:

@@ -1,49 +1,61 @@
-"""What a format's reader hands over: images with objects in the dataset's own classes.
+"""What a format's reader hands over: chunks of images with objects in the dataset's own classes.
 
 A reader knows its format and nothing else. Mapping into the label space, cleaning of boxes and
-counting of dirt happen once, in `readers`, for all formats.
+counting of dirt happen once, in `cleaning`, for all formats; there and here a chunk is columns, so
+that the work per box is Arrow's and numpy's.
 
-Shapes: N objects of an image.
+Shapes: I images of a chunk, N objects of them.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from damo_yolo import storage
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
+from damo_yolo.datasets.pairs import ClassPairs
 from damo_yolo.errors import DataError
 
+IMAGES_PER_CHUNK = 4096
+"""What a reader hands over at once."""
 
-@dataclass(frozen=True, slots=True)
-class SourceImage:
-    """One image as its dataset describes it."""
 
-    image_id: str
-    """Unique within the split; the record key is dataset/image_id."""
-    image_uri: str
-    width: int
-    """Pixels; 0 where the annotations do not say."""
-    height: int
+@dataclass(frozen=True, eq=False, slots=True)
+class ImageChunk:
+    """Some images as their dataset describes them, and their objects."""
+
+    image_ids: list[str]
+    """(I,) ascending; unique within the split; the record key is dataset/image_id."""
+    image_uris: list[str]
+    sizes: NDArray[np.int64]
+    """(I, 2) width and height, pixels; 0 where the annotations do not say."""
+    owners: NDArray[np.int64]
+    """(N,) row of the image that each object is in, ascending."""
     boxes: NDArray[np.float64]
     """(N, 4) xyxy, in pixels or in fractions of the image."""
-    source_ids: tuple[str, ...]
-    """(N,) the dataset's class ids."""
-    is_crowd: tuple[bool, ...]
+    codes: NDArray[np.int64]
+    """(N,) place of each object's class among the source's classes."""
+    is_crowd: NDArray[np.bool_]
     """(N,) True for regions that hold several objects."""
     fractional: bool = False
     """Boxes are fractions of width and height."""
     upright: bool = False
     """Boxes refer to the view after the EXIF rotation, not to the stored pixels."""
-    verified: frozenset[str] | None = None
-    """Source ids somebody looked for; None: all classes of the dataset."""
-    unknown: frozenset[str] = frozenset()
-    """Source ids whose absence of boxes says nothing here."""
+    verified: ClassPairs | None = None
+    """Classes somebody looked for; None: all classes of the dataset."""
+    unknown: ClassPairs = field(default_factory=ClassPairs.none)
+    """Classes whose absence of boxes says nothing in an image."""
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
 
 
 @dataclass
@@ -59,18 +71,79 @@ class Findings:
             self.counts[kind] = self.counts.get(kind, 0) + count
             self.first.setdefault(kind, where)
 
+    def update(self, later: "Findings") -> None:
+        """Take in what was found later."""
+        for kind, count in later.counts.items():
+            self.note(kind, later.first[kind], count)
+
+    def taken(self) -> "Findings":
+        """Return what was found so far, and forget it."""
+        found = Findings(self.counts, self.first)
+        self.counts, self.first = {}, {}
+        return found
+
 
 class Source(Protocol):
     """One split of a dataset, opened."""
 
     @property
     def classes(self) -> Mapping[str, str]:
-        """Source id to name of every class that the dataset lists."""
+        """Source id to name of every class that the dataset lists; codes are places in it."""
         ...
 
-    def images(self, findings: Findings) -> Iterator[SourceImage]:
-        """Yield the images ordered by image id, counting dirt; may be called again."""
+    def chunks(self, findings: Findings) -> Iterator[ImageChunk]:
+        """Yield all images ordered by image id, counting dirt; may be called again."""
         ...
+
+
+class Opener(Protocol):
+    """What a format's file offers: a split, opened for the length of a block."""
+
+    def __call__(
+        self, spec: DatasetSpec, split: SplitSpec, *, memory_mb: int
+    ) -> AbstractContextManager[Source]:
+        """Open a split; tables that join and sort stay within `memory_mb`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedImage:
+    """One image of a format that keeps a file for each."""
+
+    image_id: str
+    image_uri: str
+    size: tuple[int, int]
+    """Width and height, pixels; 0 where unstated."""
+    objects: list[tuple[str, list[float]]]
+    """Source id and xyxy of each object."""
+
+
+def chunks_of(
+    images: Iterable[AnnotatedImage], classes: Iterable[str], *, fractional: bool, upright: bool
+) -> Iterator[ImageChunk]:
+    """Gather images, ordered by image id, into chunks.
+
+    Args:
+        images: the images.
+        classes: source ids of the dataset, in the order of their codes.
+        fractional: boxes are fractions of width and height.
+        upright: boxes refer to the view after the EXIF rotation.
+    """
+    codes = {source_id: code for code, source_id in enumerate(classes)}
+    rows = iter(images)
+    while group := list(islice(rows, IMAGES_PER_CHUNK)):
+        objects = [item for image in group for item in image.objects]
+        yield ImageChunk(
+            image_ids=[image.image_id for image in group],
+            image_uris=[image.image_uri for image in group],
+            sizes=np.array([image.size for image in group], np.int64),
+            owners=np.repeat(np.arange(len(group)), [len(image.objects) for image in group]),
+            boxes=np.array([box for _, box in objects], np.float64).reshape(-1, 4),
+            codes=np.array([codes[source_id] for source_id, _ in objects], np.int64),
+            is_crowd=np.zeros(len(objects), bool),
+            fractional=fractional,
+            upright=upright,
+        )
 
 
 def read_ids(uri: str) -> list[str]:
@@ -163,3 +236,9 @@ def without_suffix(name: str) -> str:
     """Return a file name or path without its last suffix."""
     stem, dot, suffix = name.rpartition(".")
     return stem if dot and "/" not in suffix else name
+
+
+def column(values: pa.ChunkedArray, dtype: type[Any]) -> NDArray[Any]:
+    """Return a column without nulls as an array."""
+    numbers: NDArray[Any] = values.to_numpy().astype(dtype, copy=False)
+    return numbers

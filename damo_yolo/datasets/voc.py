@@ -6,18 +6,19 @@ exporters disagree on whether they count from 0 or 1, which is within a pixel.
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from xml.parsers import expat
-
-import numpy as np
 
 from damo_yolo import storage
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
 from damo_yolo.datasets.images import SUFFIXES
 from damo_yolo.datasets.source import (
+    AnnotatedImage,
     Findings,
-    SourceImage,
+    ImageChunk,
+    chunks_of,
     excluded_ids,
     files_by_stem,
     read_ids,
@@ -49,27 +50,26 @@ class VocSource:
         }
         return {name: name for name in sorted(names)}
 
-    def images(self, findings: Findings) -> Iterator[SourceImage]:
+    def chunks(self, findings: Findings) -> Iterator[ImageChunk]:
         """Yield the images ordered by image id.
 
         Raises:
             DataError: a file is not XML, or an object has no name or no box of four numbers.
         """
-        for image_id, uri in self.annotation_uris.items():
-            root = self._parse(uri)
-            objects = list(root.iter("object"))
-            width, height = self._side(root, "width", uri), self._side(root, "height", uri)
-            if not width or not height:
-                findings.note("sizes missing in the annotation, read from the image", uri)
-            yield SourceImage(
-                image_id=image_id,
-                image_uri=self._image_uri(image_id, root),
-                width=width,
-                height=height,
-                boxes=np.array([self._box(item, uri) for item in objects]).reshape(-1, 4),
-                source_ids=tuple(self._name(item, uri) for item in objects),
-                is_crowd=(False,) * len(objects),
-            )
+        images = (self._image(key, uri, findings) for key, uri in self.annotation_uris.items())
+        return chunks_of(images, self.classes, fractional=False, upright=False)
+
+    def _image(self, image_id: str, uri: str, findings: Findings) -> AnnotatedImage:
+        root = self._parse(uri)
+        width, height = self._side(root, "width", uri), self._side(root, "height", uri)
+        if not width or not height:
+            findings.note("sizes missing in the annotation, read from the image", uri)
+        return AnnotatedImage(
+            image_id=image_id,
+            image_uri=self._image_uri(image_id, root),
+            size=(width, height),
+            objects=[(self._name(item, uri), self._box(item, uri)) for item in root.iter("object")],
+        )
 
     def _image_uri(self, image_id: str, root: ET.Element) -> str:
         """Return the image with the stem of the XML; failing that, the one the XML names."""
@@ -119,7 +119,13 @@ class VocSource:
         )
 
 
-def open_voc(spec: DatasetSpec, split: SplitSpec) -> VocSource:
+@contextmanager
+def open_voc(
+    spec: DatasetSpec,
+    split: SplitSpec,
+    *,
+    memory_mb: int,  # noqa: ARG001 - one file at a time
+) -> Iterator[VocSource]:
     """List the XML files of a split.
 
     Raises:
@@ -135,7 +141,7 @@ def open_voc(spec: DatasetSpec, split: SplitSpec) -> VocSource:
     if split.image_set is not None:
         found = _only_listed(found, spec, split, split.image_set)
     excluded = excluded_ids(spec, split)
-    return VocSource(
+    yield VocSource(
         annotation_uris={key: uri for key, uri in found.items() if key not in excluded},
         image_uris=files_by_stem(split.images, *SUFFIXES),
         image_folder=split.images,

@@ -7,17 +7,19 @@ is the source id: indices mean nothing outside their file.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import yaml
 
 from damo_yolo import storage
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
 from damo_yolo.datasets.images import SUFFIXES
 from damo_yolo.datasets.source import (
+    AnnotatedImage,
     Findings,
-    SourceImage,
+    ImageChunk,
+    chunks_of,
     excluded_ids,
     files_by_stem,
     read_annotation,
@@ -47,7 +49,7 @@ class YoloSource:
         """Every class of data.yaml: name to name."""
         return {name: name for name in self.names.values()}
 
-    def images(self, findings: Findings) -> Iterator[SourceImage]:
+    def chunks(self, findings: Findings) -> Iterator[ImageChunk]:
         """Yield the images ordered by image id.
 
         Raises:
@@ -55,20 +57,13 @@ class YoloSource:
         """
         for stem in sorted(self.label_uris.keys() - self.image_uris.keys()):
             findings.note("labels without an image", self.label_uris[stem])
-        for image_id, image_uri in self.image_uris.items():
-            uri = self.label_uris.get(image_id)
-            rows = [] if uri is None else list(self._rows(uri, findings))
-            yield SourceImage(
-                image_id=image_id,
-                image_uri=image_uri,
-                width=0,
-                height=0,
-                boxes=np.array([box for _, box in rows]).reshape(-1, 4),
-                source_ids=tuple(name for name, _ in rows),
-                is_crowd=(False,) * len(rows),
-                fractional=True,
-                upright=True,
-            )
+        images = (self._image(key, uri, findings) for key, uri in self.image_uris.items())
+        return chunks_of(images, self.classes, fractional=True, upright=True)
+
+    def _image(self, image_id: str, image_uri: str, findings: Findings) -> AnnotatedImage:
+        uri = self.label_uris.get(image_id)
+        objects = [] if uri is None else list(self._rows(uri, findings))
+        return AnnotatedImage(image_id, image_uri, size=(0, 0), objects=objects)
 
     def _rows(self, uri: str, findings: Findings) -> Iterator[tuple[str, list[float]]]:
         for number, line in enumerate(storage.read_text(uri).splitlines(), start=1):
@@ -100,7 +95,13 @@ class YoloSource:
         return values
 
 
-def open_yolo(spec: DatasetSpec, split: SplitSpec) -> YoloSource:
+@contextmanager
+def open_yolo(
+    spec: DatasetSpec,
+    split: SplitSpec,
+    *,
+    memory_mb: int,  # noqa: ARG001 - one file at a time
+) -> Iterator[YoloSource]:
     """Read data.yaml and list images and labels of a split.
 
     Raises:
@@ -121,7 +122,7 @@ def open_yolo(spec: DatasetSpec, split: SplitSpec) -> YoloSource:
             if stem in wanted or stem.rpartition("/")[2] in endings
         }
     excluded = excluded_ids(spec, split)
-    return YoloSource(
+    yield YoloSource(
         names=_read_names(spec.classes or "", dataset=spec.name),
         image_uris={key: uri for key, uri in image_uris.items() if key not in excluded},
         label_uris=files_by_stem(split.annotations, ".txt"),

@@ -1,7 +1,8 @@
 """Records of many datasets -> one table per split in unified ids, and what each dataset brings.
 
-Images stream through one at a time, in the order of the catalog's datasets and then of image ids,
-so memory does not grow with the number of images beyond what a format's own reader holds.
+Each split of each dataset is a task that yields tables of some thousand images, in the order of the
+catalog's datasets and then of image ids. So memory does not grow with the number of images, and the
+tasks may run on other machines: one process takes their tables in order and writes the file.
 """
 
 import json
@@ -10,15 +11,63 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from damo_yolo import storage
+from damo_yolo.compute.streams import stream_tasks
 from damo_yolo.datasets.catalog import SPLITS, Catalog, DatasetSpec, Split
-from damo_yolo.datasets.readers import open_source, record_of
-from damo_yolo.datasets.records import write_records
+from damo_yolo.datasets.cleaning import UnifiedCodes
+from damo_yolo.datasets.pairs import ClassPairs
+from damo_yolo.datasets.readers import DEFAULT_MEMORY_MB, open_source, read_tables
+from damo_yolo.datasets.records import RECORD_SCHEMA, write_tables
 from damo_yolo.datasets.source import Findings
-from damo_yolo.errors import DataError
 from damo_yolo.labels.mapping import LabelMapping
 from damo_yolo.labels.space import LabelSpace
-from damo_yolo.samples import ImageRecord
+
+
+@dataclass(frozen=True)
+class MergeTask:
+    """One split of one dataset, to be read."""
+
+    spec: DatasetSpec
+    split: Split
+    space: LabelSpace
+    memory_mb: int
+    """What joins and sorts may hold at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class MergedChunk:
+    """Some images of a split, in unified ids."""
+
+    dataset: str
+    table: pa.Table
+    """Rows of `RECORD_SCHEMA`."""
+    findings: Findings
+    """Dirt met since the chunk before."""
+    known_ids: NDArray[np.int64]
+    """Unified ids of the classes that the dataset lists in this split."""
+
+
+def merged_chunks(task: MergeTask) -> Iterator[MergedChunk]:
+    """Yield the images of a split, ordered by image id; the last chunk has none.
+
+    Raises:
+        DataError: an annotation is missing or broken, a class is unmapped, or two images share a
+            key.
+    """
+    spec, findings = task.spec, Findings()
+    mapping = LabelMapping.load(spec.mapping, task.space)
+    with open_source(spec, task.split, memory_mb=task.memory_mb) as source:
+        if source is None:
+            return
+        mapping.require(source.classes, dataset=spec.name)
+        known = UnifiedCodes.of(source.classes, mapping).known_ids
+        for table in read_tables(source, spec.name, mapping, findings):
+            yield MergedChunk(spec.name, table, findings.taken(), known)
+        yield MergedChunk(spec.name, RECORD_SCHEMA.empty_table(), findings.taken(), known)
 
 
 @dataclass
@@ -35,15 +84,21 @@ class SplitCounts:
     class_images: Counter[int] = field(default_factory=Counter)
     findings: Findings = field(default_factory=Findings)
 
-    def add(self, record: ImageRecord) -> None:
-        """Count one image."""
-        ids = record.class_ids[~record.is_crowd].tolist()
-        self.images += 1
-        self.background += len(record.class_ids) == 0
+    def add(self, chunk: MergedChunk) -> None:
+        """Count the images of a chunk."""
+        lists = chunk.table["class_ids"].combine_chunks()
+        lengths = lists.value_lengths().to_numpy()
+        single = ~_flat(chunk.table["is_crowd"]).astype(bool)
+        ids = _flat(chunk.table["class_ids"]).astype(np.int64)[single]
+        owners = np.repeat(np.arange(len(lengths)), lengths)[single]
+        self.images += len(lengths)
+        self.background += int(np.count_nonzero(lengths == 0))
         self.boxes += len(ids)
-        self.crowds += len(record.class_ids) - len(ids)
-        self.class_boxes.update(ids)
-        self.class_images.update(set(ids))
+        self.crowds += len(single) - len(ids)
+        self.class_boxes.update(_counted(ids))
+        once = ClassPairs.from_packed(ClassPairs(owners, ids).packed())
+        self.class_images.update(_counted(once.classes))
+        self.findings.update(chunk.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, classes ordered by id."""
@@ -63,38 +118,17 @@ class SplitCounts:
 
 @dataclass
 class MergedDataset:
-    """One dataset on its way into the table."""
+    """One dataset, as far as it is in the table."""
 
     spec: DatasetSpec
-    mapping: LabelMapping
     known: set[int] = field(default_factory=set)
     """Unified ids of the classes that the dataset lists in any split."""
     counts: dict[Split, SplitCounts] = field(default_factory=dict)
 
-    def records(self, split: Split) -> Iterator[ImageRecord]:
-        """Yield the records of a split, counting them.
-
-        Raises:
-            DataError: an annotation is missing or broken, a class is unmapped, or two images
-                share a key.
-        """
-        source = open_source(self.spec, split)
-        if source is None:
-            return
-        self.mapping.require(source.classes, dataset=self.spec.name)
-        self.known.update(self.mapping.known_of(source.classes).tolist())
-        counts = self.counts.setdefault(split, SplitCounts())
-        previous = ""
-        for image in source.images(counts.findings):
-            record = record_of(image, self.spec.name, self.mapping, findings=counts.findings)
-            if record.key == previous:  # image ids come ordered
-                raise DataError(
-                    f"dataset '{self.spec.name}', {split}: two images have the key {record.key}",
-                    fix="rename one of the image files",
-                )
-            previous = record.key
-            counts.add(record)
-            yield record
+    def add(self, split: Split, chunk: MergedChunk) -> None:
+        """Count a chunk of a split."""
+        self.known.update(chunk.known_ids.tolist())
+        self.counts.setdefault(split, SplitCounts()).add(chunk)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the dataset's entry of `datasets.json`."""
@@ -109,27 +143,35 @@ class MergedDataset:
         }
 
 
-def merge(catalog: Catalog, space: LabelSpace, records_uri: str) -> dict[str, MergedDataset]:
+def merge(
+    catalog: Catalog,
+    space: LabelSpace,
+    records_uri: str,
+    *,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+    spread: bool = False,
+) -> dict[str, MergedDataset]:
     """Write train.parquet, val.parquet, label_space.csv and datasets.json.
 
     Args:
         catalog: the datasets, in the order in which their images are written.
         space: the label space that their mappings lead to.
         records_uri: folder for the four files; the same datasets give the same bytes.
+        memory_mb: what joins and sorts of a dataset may hold at once.
+        spread: read the datasets on a Ray cluster; the same bytes.
 
     Returns:
         The datasets by name, with what was counted.
 
     Raises:
-        DataError: as `MergedDataset.records`; the split's file is not written then.
+        DataError: as `merged_chunks`; the split's file is not written then.
     """
-    merged = {
-        spec.name: MergedDataset(spec, LabelMapping.load(spec.mapping, space))
-        for spec in catalog.datasets
-    }
+    merged = {spec.name: MergedDataset(spec) for spec in catalog.datasets}
     for split in SPLITS:
-        stream = (record for item in merged.values() for record in item.records(split))
-        write_records(stream, storage.join(records_uri, f"{split}.parquet"))
+        tasks = [MergeTask(spec, split, space, memory_mb) for spec in catalog.datasets]
+        chunks = stream_tasks(merged_chunks, tasks, spread=spread)
+        tables = _counted_tables(chunks, split, merged)
+        write_tables(tables, storage.join(records_uri, f"{split}.parquet"))
     facts = {
         "evaluation": catalog.evaluation,
         "datasets": {name: item.to_dict() for name, item in merged.items()},
@@ -137,3 +179,21 @@ def merge(catalog: Catalog, space: LabelSpace, records_uri: str) -> dict[str, Me
     storage.write_text(storage.join(records_uri, "label_space.csv"), space.to_csv())
     storage.write_text(storage.join(records_uri, "datasets.json"), json.dumps(facts, indent=1))
     return merged
+
+
+def _counted_tables(
+    chunks: Iterator[MergedChunk], split: Split, merged: dict[str, MergedDataset]
+) -> Iterator[pa.Table]:
+    for chunk in chunks:
+        merged[chunk.dataset].add(split, chunk)
+        yield chunk.table
+
+
+def _flat(column: pa.ChunkedArray) -> NDArray[Any]:
+    values: NDArray[Any] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values
+
+
+def _counted(ids: NDArray[np.int64]) -> dict[int, int]:
+    values, counts = np.unique(ids, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))

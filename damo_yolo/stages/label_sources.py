@@ -5,14 +5,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from damo_yolo import storage
 from damo_yolo.datasets.catalog import SPLITS, DatasetSpec, load_catalog
+from damo_yolo.datasets.pairs import ClassPairs
 from damo_yolo.datasets.readers import open_source
 from damo_yolo.datasets.records import read_batches
-from damo_yolo.datasets.source import Findings, parse_json, read_annotation
+from damo_yolo.datasets.source import Findings, Source, parse_json, read_annotation
 from damo_yolo.errors import DataError
 from damo_yolo.labels.classes import SourceClass, read_class_list, read_tree
 from damo_yolo.labels.mapping import IGNORE, LabelMapping
@@ -129,17 +131,13 @@ def _of_dataset(spec: DatasetSpec, *, count: bool) -> list[SourceClass]:
     boxes: Counter[str] = Counter()
     images: Counter[str] = Counter()
     for split in SPLITS:
-        source = open_source(spec, split)
-        if source is None:
-            continue
-        for key, name in source.classes.items():
-            names.setdefault(key.strip(), name.strip())
-        if count and split == "train":
-            for image in source.images(Findings()):
-                objects = zip(image.source_ids, image.is_crowd, strict=True)
-                present = [key.strip() for key, is_crowd in objects if not is_crowd]
-                boxes.update(present)
-                images.update(set(present))
+        with open_source(spec, split) as source:
+            if source is None:
+                continue
+            for key, name in source.classes.items():
+                names.setdefault(key.strip(), name.strip())
+            if count and split == "train":
+                _count_source(source, boxes, images)
     above = _ancestors(spec)
     return [
         SourceClass(
@@ -152,6 +150,17 @@ def _of_dataset(spec: DatasetSpec, *, count: bool) -> list[SourceClass]:
         )
         for key, name in names.items()
     ]
+
+
+def _count_source(source: Source, boxes: Counter[str], images: Counter[str]) -> None:
+    keys = [key.strip() for key in source.classes]
+    for chunk in source.chunks(Findings()):
+        single = ~chunk.is_crowd
+        present = ClassPairs(chunk.owners[single], chunk.codes[single])
+        once = ClassPairs.from_packed(present.packed())
+        for counter, pairs in ((boxes, present), (images, once)):
+            counts = np.bincount(pairs.classes, minlength=len(keys)).tolist()
+            counter.update(dict(zip(keys, counts, strict=True)))
 
 
 def _ancestors(spec: DatasetSpec) -> Mapping[str, frozenset[str]]:

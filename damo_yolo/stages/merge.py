@@ -5,6 +5,7 @@ from collections import Counter
 from damo_yolo import storage
 from damo_yolo.config import Config
 from damo_yolo.datasets.catalog import SPLITS, load_catalog
+from damo_yolo.datasets.readers import DEFAULT_MEMORY_MB
 from damo_yolo.labels.space import LabelSpace
 from damo_yolo.mixing.merge import MergedDataset, SplitCounts, merge
 
@@ -45,12 +46,20 @@ class MergeResult(Config):
     val_sha256: str
 
 
-def merge_datasets(catalog_uri: str, records_uri: str) -> MergeResult:
+def merge_datasets(
+    catalog_uri: str,
+    records_uri: str,
+    *,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+    spread: bool = False,
+) -> MergeResult:
     """Write the merged records: `train.parquet`, `val.parquet`, label space, facts, result.
 
     Args:
         catalog_uri: catalog file.
         records_uri: folder for the records; the same data give the same bytes.
+        memory_mb: what joins and sorts of a dataset may hold at once; beyond, they go to disk.
+        spread: read the datasets on the Ray cluster of RAY_ADDRESS, or on a local one.
 
     Raises:
         ConfigError: the catalog does not fit.
@@ -58,7 +67,7 @@ def merge_datasets(catalog_uri: str, records_uri: str) -> MergeResult:
     """
     catalog = load_catalog(catalog_uri)
     space = LabelSpace.load(catalog.label_space)
-    merged = merge(catalog, space, records_uri)
+    merged = merge(catalog, space, records_uri, memory_mb=memory_mb, spread=spread)
     result = _result(catalog.name, catalog.evaluation, space, merged, records_uri)
     storage.write_text(storage.join(records_uri, "result.json"), result.model_dump_json(indent=2))
     return result

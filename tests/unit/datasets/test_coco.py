@@ -114,7 +114,7 @@ def test_a_file_cut_short_is_named_with_the_position(tmp_path: Path) -> None:
         read(catalog)
 
     assert "train.json is not valid JSON" in caught.value.problem
-    assert "line 2, column 10 (character 22 of 22)" in caught.value.problem
+    assert "line 2, column 10 (byte 22 of 22)" in caught.value.problem
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -180,13 +180,14 @@ def test_real_files_of_8_13_and_21_columns_read(
     folder = shared_data_dir / "openimages_format"
     spec = real_spec(folder, num_classes, annotations=str(folder / name), images=".")
     catalog = load_catalog(str(write_catalog(tmp_path, spec, label_space="unified_701")))
-    source = open_source(catalog.datasets[0], "train")
-    assert isinstance(source, OpenImagesSource)
-    images = list(source.images(Findings()))
+    with open_source(catalog.datasets[0], "train") as source:
+        assert isinstance(source, OpenImagesSource)
+        chunks = list(source.chunks(Findings()))
+    image_ids = [image_id for chunk in chunks for image_id in chunk.image_ids]
 
     assert len(source.classes) == num_classes
-    assert sum(len(image.boxes) for image in images) + source.num_unlisted == num_rows
-    assert [image.image_id for image in images] == sorted(image.image_id for image in images)
+    assert sum(len(chunk.boxes) for chunk in chunks) + source.num_unlisted == num_rows
+    assert image_ids == sorted(image_ids)
 
 
 def test_in_a_real_image_with_cars_the_vehicle_is_unknown(

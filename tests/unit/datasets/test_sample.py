@@ -198,7 +198,7 @@ def _records(folder: Path, dataset: str, split: Split) -> list[ImageRecord]:
     catalog = catalogs.load_catalog(str(folder / "catalog.yaml"))
     space = LabelSpace.load(catalog.label_space)
     spec = catalog.dataset(dataset)
-    return list(read_dataset(spec, split, LabelMapping.load(spec.mapping, space), space))
+    return list(read_dataset(spec, split, LabelMapping.load(spec.mapping, space)))
 
 
 def _rounded(record: ImageRecord) -> set[tuple[int, ...]]:

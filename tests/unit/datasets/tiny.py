@@ -92,4 +92,4 @@ def read(catalog: Catalog, findings: Findings | None = None) -> list[ImageRecord
     space = LabelSpace.load(catalog.label_space)
     spec = catalog.datasets[0]
     mapping = LabelMapping.load(spec.mapping, space)
-    return list(read_dataset(spec, "train", mapping, space, findings=findings))
+    return list(read_dataset(spec, "train", mapping, findings=findings))
