@@ -1,16 +1,14 @@
 """The training loop. It knows steps, epochs and a reporter; nothing of Ray, files or trackers."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from damo_yolo.distillation.weight import distillation_weight
-from damo_yolo.errors import TrainingError
 from damo_yolo.models.detector import Detector
 from damo_yolo.samples import Batch
 from damo_yolo.training import step as steps
@@ -24,8 +22,8 @@ from damo_yolo.training.ranks import (
     is_parallel,
     mean_over_ranks,
 )
+from damo_yolo.training.reporter import FINISH, GO_ON, PAUSE, Loader, PausedError, Record, Reporter
 from damo_yolo.training.schedule import (
-    Phase,
     Timeline,
     average_decay,
     learning_rate,
@@ -33,50 +31,6 @@ from damo_yolo.training.schedule import (
 )
 from damo_yolo.training.state import Meter, TrainState
 from damo_yolo.training.validation import Validator
-
-GO_ON, FINISH, PAUSE = range(3)
-"""What a reporter may wish after a step: to go on, to end the run here, or to continue it later."""
-
-Record = dict[str, Any]
-"""One line of metrics: `kind` ("step" or "epoch"), `step` (updates done), numbers by name; the line
-of an epoch also has `samples`, a fingerprint of every image of every step so far."""
-
-
-class PausedError(TrainingError):
-    """The run was asked to stop, and its state is saved."""
-
-
-class Reporter(Protocol):
-    """Where a loop tells of its progress. Every rank calls every method at the same steps.
-
-    A Ray Train worker, a trial of Ray Tune and a plain process differ in their reporter only.
-    """
-
-    def wish(self) -> int:
-        """Return `GO_ON`, `FINISH` or `PAUSE`; the strongest wish of all ranks counts."""
-
-    def log(self, record: Record) -> None:
-        """Take a line of metrics; equal on all ranks except for times."""
-
-    def checkpoint(self, state: TrainState) -> None:
-        """Keep the state."""
-
-    def end_epoch(self, record: Record) -> None:
-        """Take the line of a finished epoch, after its checkpoint."""
-
-    def save_failure(self, payload: dict[str, Any], *, step: int) -> str:
-        """Keep what reproduces a failed step, and return where it is."""
-
-
-class Loader(Protocol):
-    """Batches of one rank."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of one epoch, equal on all ranks."""
-
-    def epoch(self, epoch: int, *, phase: Phase, start_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from `start_step` on."""
 
 
 @dataclass(frozen=True, slots=True)

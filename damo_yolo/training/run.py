@@ -18,9 +18,10 @@ from damo_yolo.labels.space import LabelSpace
 from damo_yolo.loading.loader import LoaderConfig, TrainLoader
 from damo_yolo.training.build import build_state, load_teacher, start_from, write_model
 from damo_yolo.training.config import TrainConfig
-from damo_yolo.training.loop import GO_ON, Record, train
+from damo_yolo.training.loop import train
 from damo_yolo.training.progress import MetricsLog
 from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S
+from damo_yolo.training.reporter import GO_ON, Record
 from damo_yolo.training.state import TrainState, load_state, save_state, write_tensors
 from damo_yolo.training.validation import Validator
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from damo_yolo import storage
-from damo_yolo.training.loop import GO_ON, PAUSE
+from damo_yolo.training.reporter import GO_ON, PAUSE
 
 STOP_FILE = "stop"
 """In the model folder."""

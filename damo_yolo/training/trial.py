@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from damo_yolo import storage
-from damo_yolo.training.loop import Record
+from damo_yolo.training.reporter import Record
 from damo_yolo.training.run import CHECKPOINT_FOLDER, Launcher, TrainJob, run_training
 from damo_yolo.training.state import FILE_NAME
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from damo_yolo.errors import ConfigError, DamoYoloError, TrainingError
-from damo_yolo.training.loop import PausedError, Record
 from damo_yolo.training.ranks import LostRankError
+from damo_yolo.training.reporter import PausedError, Record
 from damo_yolo.training.run import Launcher, TrainJob, run_training
 from damo_yolo.training.stop import StopWish, is_asked_to_stop
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch.distributed as dist
 
-from damo_yolo.training.loop import GO_ON, PAUSE
 from damo_yolo.training.ranks import LostRankError, Meeting
+from damo_yolo.training.reporter import GO_ON, PAUSE
 
 TIMEOUT_S = 3.0
 

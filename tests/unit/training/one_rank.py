@@ -17,8 +17,9 @@ from damo_yolo.samples import Batch
 from damo_yolo.training.build import build_state
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
-from damo_yolo.training.loop import GO_ON, train
+from damo_yolo.training.loop import train
 from damo_yolo.training.ranks import mean_over_ranks, pool_norm_statistics
+from damo_yolo.training.reporter import GO_ON
 
 WORLD_SIZE, POISONED_RANK, POISONED_STEP = 2, 1, 2
 

@@ -24,7 +24,8 @@ from damo_yolo.training.config import (
     TrainConfig,
 )
 from damo_yolo.training.failure import reproduce_step
-from damo_yolo.training.loop import FINISH, GO_ON, PAUSE, PausedError, Record, train
+from damo_yolo.training.loop import train
+from damo_yolo.training.reporter import FINISH, GO_ON, PAUSE, PausedError, Record
 from damo_yolo.training.state import TrainState, load_state, save_state, write_tensors
 from damo_yolo.training.validation import Validator
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from damo_yolo.training.loop import PAUSE
 from damo_yolo.training.ranks import Meeting, _lost_ranks
+from damo_yolo.training.reporter import PAUSE
 
 
 @pytest.mark.parametrize("hanging_rank", [0, 1])

@@ -5,7 +5,7 @@ import signal
 import threading
 from pathlib import Path
 
-from damo_yolo.training.loop import GO_ON, PAUSE
+from damo_yolo.training.reporter import GO_ON, PAUSE
 from damo_yolo.training.stop import (
     StopWish,
     ask_to_stop,
