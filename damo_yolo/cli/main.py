@@ -4,6 +4,7 @@ import typer
 
 from damo_yolo.cli.balance import balance
 from damo_yolo.cli.check import check
+from damo_yolo.cli.compare import compare
 from damo_yolo.cli.console import run_app
 from damo_yolo.cli.convert import convert
 from damo_yolo.cli.evaluate import evaluate
@@ -21,6 +22,7 @@ from damo_yolo.cli.sample import sample
 from damo_yolo.cli.search import search
 from damo_yolo.cli.shard import shard
 from damo_yolo.cli.train import train
+from damo_yolo.cli.tune import tune
 
 VERBS = (
     sample,
@@ -30,7 +32,9 @@ VERBS = (
     preview,
     shard,
     train,
+    tune,
     evaluate,
+    compare,
     export,
     register,
     promote,

@@ -7,6 +7,7 @@ grows with detections, not with images times classes; parts matched by several w
 Shapes: T IoU thresholds, R recall thresholds, K classes, S size bands, M detection limits.
 """
 
+import copy
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ class ApTally:
         if not self._counts.num_images:
             none = np.full((10, 101, self.num_classes, 4, 3), -1.0)
             return summarise(none, none[:, 0], self._counts, class_names)
-        evaluation = self._matches.finalize()
+        evaluation = copy.copy(self._matches).finalize()  # which spends what it is called on
         evaluation.accumulate()
         tables = evaluation.eval
         assert tables is not None

@@ -139,7 +139,7 @@ class Agreement:
         return x, y
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SourceImages:
     """What is known of one source."""
 
