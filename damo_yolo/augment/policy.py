@@ -31,9 +31,10 @@ Partners = Literal["any", "same_dataset"]
 class AugmentConfig(Config):
     """Probabilities and ranges; the defaults are the published ones of sizes S, M and L."""
 
-    partners: Partners = "any"
+    partners: Partners = "same_dataset"
     """Whom a picture is mosaicked and mixed with. A class is known in the result only where all
-    parts know it: pictures of one dataset know the same classes, those of several next to none."""
+    parts know it: pictures of one dataset know the same classes, those of several next to none.
+    "any" mixes datasets as the published code does, and suits batches without a class mask."""
     mosaic_prob: float = Field(default=1.0, ge=0, le=1)
     mosaic_scale: Range = (0.1, 2.0)
     """Size of the tiles in the picture; Ns uses (0.75, 1.25)."""
