@@ -33,7 +33,8 @@ def score_structure(
 
     Args:
         structure: block mappings as the published search writes them (class, in, out, k, s, L,
-            btn), the fields of a `BackboneConfig`, or the location of a file with either.
+            btn), the fields of a `BackboneConfig` or of a detector with one, or the location of a
+            file with any of these.
         weights: of the stages, first to last.
         network: which network is scored: `search` or `detector`.
 

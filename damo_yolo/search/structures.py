@@ -42,6 +42,8 @@ def parse_structure(
         source = str(structure)
         structure = _read_text(storage.read_text(source), source)
     if isinstance(structure, Mapping):
+        structure = structure.get("backbone", structure)  # of a detector file
+    if isinstance(structure, Mapping):
         if "family" in structure and "rows" in structure:
             config = BackboneConfig.from_mapping(structure, source=source)
             return network_of(config, image_size=image_size)

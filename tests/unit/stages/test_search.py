@@ -9,6 +9,7 @@ from damo_yolo.errors import ConfigError
 from damo_yolo.models.config import DetectorConfig
 from damo_yolo.models.cost import measure_cost
 from damo_yolo.models.zoo import build_detector, detector_config
+from damo_yolo.search import score_structure
 from damo_yolo.search.evolve import EvolutionConfig
 from damo_yolo.search.fitted_latency import FittedLatency, padded_shape
 from damo_yolo.search.network import Conv
@@ -34,6 +35,7 @@ def test_a_found_detector_builds_trains_and_keeps_its_budgets(
 
     found = detector_config(result.best.uri)
     counted = measure_cost(found)
+    assert score_structure(result.best.uri, network="detector") == pytest.approx(result.best.score)
     assert result.best.gap < 5e-4
     assert counted.gflops <= cost.gflops
     assert counted.params_m <= cost.params_m
