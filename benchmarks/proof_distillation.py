@@ -1,18 +1,22 @@
 """What a teacher is worth: damo-yolo-ns alone, taught by damo-yolo-nm, taught by random weights.
 
-    python benchmarks/proof_distillation.py run W      # every run that is not there yet
-    python benchmarks/proof_distillation.py table W    # benchmarks/results/distillation.json
+    python benchmarks/proof_distillation.py run W         # every run that is not there yet
+    python benchmarks/proof_distillation.py table W       # benchmarks/results/distillation.json
+    python benchmarks/proof_distillation.py gradients W   # of both losses, before and after
 
 Data: the embedded sample of seed 0, 160 pixels, batch 8; the same schedule, augmentation and start
 weights for every kind of a seed; AP on the validation images. `paper` distils as the paper does,
-`aligned` lets the align modules learn alone for the first tenth, `random` has a teacher that was
-never trained. One core a run: several `run` commands on the same folder share the work.
+`aligned` lets the align modules learn alone for the first quarter, `random` has a teacher that was
+never trained. `--kinds` has two more: no clipping, four times the weight. One core a run: several
+`run` commands on the same folder share the work.
 """
 
 import argparse
 import json
 import os
 import statistics
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -20,17 +24,23 @@ from proof_bccd import surroundings
 
 from damo_yolo import storage
 from damo_yolo.labels.space import LabelSpace
+from damo_yolo.loading.loader import TrainLoader
 from damo_yolo.mixing.balance import BalanceConfig
+from damo_yolo.models.detector import Detector
 from damo_yolo.recipes.choose import load_config
+from damo_yolo.samples import Batch
 from damo_yolo.stages.balance import balance
 from damo_yolo.stages.evaluate import evaluate_model
 from damo_yolo.stages.merge import merge_datasets
 from damo_yolo.stages.sample import render_sample
 from damo_yolo.stages.shard import shard
 from damo_yolo.stages.train import train_detector
-from damo_yolo.training.build import build_state, write_model
+from damo_yolo.training.build import build_state, load_teacher, write_model
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.progress import read_metrics
+from damo_yolo.training.run import TrainJob, loader_config
+from damo_yolo.training.state import read_tensors
+from damo_yolo.training.step import TrainedModel, look, split, to_device
 
 RESULT = Path(__file__).parent / "results" / "distillation.json"
 SEEDS = (0, 1, 2)
@@ -38,23 +48,29 @@ GLOBAL_BATCH = 8
 KINDS: dict[str, tuple[str, ...]] = {
     "alone": ("distill=null", "optimizer.clip_norm=30"),
     "paper": (),
-    "aligned": ("distill.align_fraction=0.1",),
-    "random": ("distill.align_fraction=0.1",),
+    "aligned": ("distill.align_fraction=0.25",),
+    "random": ("distill.align_fraction=0.25",),
+    "unclipped": ("optimizer.clip_norm=null",),
+    "heavy": ("distill.align_fraction=0.25", "distill.weight=2"),
 }
+MAIN_KINDS = ("alone", "paper", "aligned", "random")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=("run", "table"))
+    parser.add_argument("action", choices=("run", "table", "gradients"))
     parser.add_argument("work", type=Path)
     parser.add_argument("--steps", type=int, nargs="+", default=[400, 1600])
     parser.add_argument("--image-size", type=int, default=160)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=MAIN_KINDS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     options = parser.parse_args()
     work = options.work.resolve()
     if options.action == "table":
         write_table(work)
+        return
+    if options.action == "gradients":
+        print(json.dumps(gradients(work, options), indent=1))
         return
     prepare(work)
     most = max(options.steps)
@@ -123,6 +139,58 @@ def train(
     )
     print(f"{name}: AP {score.ap:.3f}, AP50 {score.ap50:.3f}", flush=True)
     return str(folder)
+
+
+def gradients(work: Path, options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """Return how the backbone's gradients of both losses compare on four batches.
+
+    "fresh" is step 0; "trained" the end of the longest `paper` run of seed 0.
+    """
+    places = (str(work / "shards"), str(work / "plan"))
+    steps_run = max(options.steps)
+    changes = settings(options, steps=steps_run, seed=0)
+    config = load_config("sample/student").with_overrides(changes)
+    space = LabelSpace.load(f"{places[0]}/label_space.csv")
+    cpu = torch.device("cpu")
+    teacher = load_teacher(
+        str(work / "teacher"), config, label_space_sha256=space.sha256, device=cpu
+    )
+    job = TrainJob(config=config, shards_uri=places[0], plan_uri=places[1], out_uri="", run_key="")
+    loader = TrainLoader(*places, loader_config(job), seed=0)
+    batches = list(islice(loader.epoch(0, phase="plain"), 4))
+    state = build_state(config, num_classes=len(space), device=cpu, teacher=teacher)
+    state.model.train()
+    fresh = [compare(state.model, teacher, batch) for batch in batches]
+    trained = read_tensors(str(work / f"paper-{steps_run}-0" / "checkpoint" / "state.pt"))
+    state.model.load_state_dict(trained["model"])
+    return {
+        "fresh": fresh,
+        "trained": [compare(state.model, teacher, batch) for batch in batches],
+    }
+
+
+def compare(model: TrainedModel, teacher: Detector, batch: Batch) -> dict[str, float]:
+    """Return length and angle of the two gradients, without the weight of the second."""
+    local = to_device(batch, torch.device("cpu"), layout=torch.channels_last)
+    (part,) = split(local, 1)
+    features = look(teacher, part[0], torch.float32)
+    parameters = list(model.detector.backbone.parameters())
+    without, with_teacher = (
+        flat_gradient(model(part, features, weight, torch.float32).total, parameters)
+        for weight in (0.0, 1.0)
+    )
+    difference = with_teacher - without
+    cosine = torch.nn.functional.cosine_similarity(without, difference, dim=0)
+    return {
+        "detection": round(float(without.norm()), 3),
+        "distillation": round(float(difference.norm()), 3),
+        "cosine": round(float(cosine), 3),
+    }
+
+
+def flat_gradient(total: torch.Tensor, parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the gradient of all parameters as one vector."""
+    return torch.cat([g.flatten() for g in torch.autograd.grad(total, parameters)])
 
 
 def claim(folder: Path) -> bool:
