@@ -24,11 +24,10 @@ def exposure_plot(exposure: Exposure, class_names: Mapping[int, str], *, kind: s
         kind: "png" or "svg".
     """
     figure = Figure(figsize=SIZE_IN, layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.3))
-    left, right = upper.subplots(1, 2)
-    _draw_datasets(left, exposure)
-    _draw_powers(right, exposure)
-    _draw_classes(lower.subplots(), exposure, class_names)
+    grid = figure.add_gridspec(2, 2, height_ratios=(1, 1.3))
+    _draw_datasets(figure.add_subplot(grid[0, 0]), exposure)
+    _draw_powers(figure.add_subplot(grid[0, 1]), exposure)
+    _draw_classes(figure.add_subplot(grid[1, :]), exposure, class_names)
     figure.suptitle(
         f"{exposure.draws_per_epoch:,} draws an epoch, unique coverage"
         f" {exposure.unique_coverage:.1%}, size power {exposure.config.size_power:.3g}"
