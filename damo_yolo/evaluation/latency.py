@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from damo_yolo.config import Config
+from damo_yolo.inference.backends import Backend, GraphBackend
 
 Call = Callable[[NDArray[Any]], object]
 
@@ -62,6 +63,23 @@ class LatencyRecord(Config):
     interleaved_with: tuple[str, ...]
     """Backends measured in the same rounds."""
     environment: Environment
+
+
+def noise(size: int, *, batch: int = 1) -> NDArray[np.uint8]:
+    """Return (batch, 3, size, size) noise: a network's time does not depend on the picture."""
+    return np.random.default_rng(0).integers(0, 256, (batch, 3, size, size), dtype=np.uint8)
+
+
+def caller(backend: Backend) -> Call:
+    """Return what runs a backend on (B, 3, S, S) images, whatever its graph holds."""
+    if not backend.info.is_complete:
+        return backend
+    assert isinstance(backend, GraphBackend)
+    if backend.info.preprocess:
+        return lambda images: backend.named(
+            np.ascontiguousarray(images.transpose(0, 2, 3, 1), np.uint8)
+        )
+    return lambda images: backend.named(images.astype(np.float32))
 
 
 def measure_latency(

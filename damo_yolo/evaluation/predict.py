@@ -1,26 +1,10 @@
 """Validation batches through one or several backends: detections, each image decoded once."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from damo_yolo.inference.backends import Backend
-from damo_yolo.inference.detect import DetectConfig, select
+from damo_yolo.inference.detect import DetectConfig, Found, run_and_detect
 from damo_yolo.samples import Batch, Detections
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What one backend said of one batch."""
-
-    scores: NDArray[np.float32]
-    """(B, A, C) after the sigmoid."""
-    boxes: NDArray[np.float32]
-    """(B, A, 4) xyxy pixels of the network input."""
-    detections: list[Detections]
-    """(B,) in pixels of the images as stored."""
 
 
 def predict(
@@ -39,7 +23,7 @@ def predict(
 
 def predict_together(
     backends: Mapping[str, Backend], batches: Iterable[Batch], config: DetectConfig | None = None
-) -> Iterator[dict[str, Prediction]]:
+) -> Iterator[dict[str, Found]]:
     """Yield, for every batch, what each backend says of it.
 
     Args:
@@ -50,16 +34,13 @@ def predict_together(
     configs = {name: config or DetectConfig.of(backend) for name, backend in backends.items()}
     for batch in batches:
         images = batch.images.numpy()
-        predictions = {}
+        predictions: dict[str, Found] = {}
         for name, backend in backends.items():
-            scores, boxes = backend(images)
-            detections = select(
-                scores,
-                boxes,
+            predictions[name] = run_and_detect(
+                backend,
+                images,
                 configs[name],
                 keys=batch.keys,
                 original_sizes=batch.original_sizes,
-                size=backend.image_size,
             )
-            predictions[name] = Prediction(scores, boxes, detections)
         yield predictions

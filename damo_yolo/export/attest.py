@@ -1,20 +1,29 @@
 """What an artifact does on the validation images, next to the model it was made from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from damo_yolo.config import Config
 from damo_yolo.evaluation.coco_ap import ApResult, average_precision
 from damo_yolo.evaluation.ground_truth import ValidationSet
-from damo_yolo.evaluation.latency import LatencyConfig, LatencyRecord, measure_latency
-from damo_yolo.evaluation.predict import Prediction, predict_together
+from damo_yolo.evaluation.latency import (
+    LatencyConfig,
+    LatencyRecord,
+    caller,
+    measure_latency,
+    noise,
+)
+from damo_yolo.evaluation.predict import predict, predict_together
 from damo_yolo.export.parity import ParityMeter, ParityRecord
+from damo_yolo.export.taps import Departure
 from damo_yolo.inference.backends import Backend
+from damo_yolo.inference.detect import Found
 from damo_yolo.loading.loader import val_batches
-from damo_yolo.samples import Detections
+from damo_yolo.samples import Batch, Detections
 
 REFERENCE = "torch"
 """Name of the model as trained among the backends."""
@@ -39,11 +48,15 @@ class Attestation(Config):
     parity: ParityRecord
     latency: LatencyRecord
     """One image a call, artifacts and model in turn."""
+    taps: dict[str, float] = Field(default_factory=dict)
+    """Relative difference from the model where its parts hand over, on a few images."""
+    departure: Departure | None = None
+    """The first tap beyond the tolerance of the precision, and why; None: all within."""
 
     def to_metrics(self) -> dict[str, float]:
         """Return the figures that an `Artifact` carries."""
         parity, latency = self.parity, self.latency
-        return {
+        figures = {
             "ap": self.ap.ap,
             "ap50": self.ap.ap50,
             "ap_drop": self.ap_drop,
@@ -58,6 +71,26 @@ class Attestation(Config):
             "latency_p50_ms": latency.p50_ms,
             "latency_p90_ms": latency.p90_ms,
         }
+        return {name: value for name, value in figures.items() if value is not None}
+
+
+def headline_ap(
+    backend: Backend, validation: ValidationSet, shards_uri: str, config: AttestConfig
+) -> float:
+    """Return the AP of a detector on the headline validation images."""
+    batches = _headline_batches(backend, validation, shards_uri, config)
+    truths = validation.of_dataset(validation.headline)
+    found = list(predict(backend, batches))
+    return average_precision(found, truths, class_names=validation.class_names).ap
+
+
+def headline_images(
+    backend: Backend, validation: ValidationSet, shards_uri: str, count: int
+) -> NDArray[np.uint8]:
+    """Return (count, 3, S, S) of the headline validation images."""
+    config = AttestConfig(batch_size=count)
+    batch = next(iter(_headline_batches(backend, validation, shards_uri, config)))
+    return batch.images.numpy()
 
 
 def attest(
@@ -78,12 +111,7 @@ def attest(
         Name to what was measured, the reference compared with itself among them.
     """
     tallies = {name: _Tally() for name in backends}
-    batches = val_batches(
-        shards_uri,
-        image_size=backends[REFERENCE].image_size,
-        batch_size=config.batch_size,
-        datasets=[validation.headline],
-    )
+    batches = _headline_batches(backends[REFERENCE], validation, shards_uri, config)
     for predictions in predict_together(backends, batches):
         for name, tally in tallies.items():
             tally.update(predictions[REFERENCE], predictions[name])
@@ -92,9 +120,9 @@ def attest(
         name: average_precision(tally.detections, truths, class_names=validation.class_names)
         for name, tally in tallies.items()
     }
-    latencies = measure_latency(
-        backends, _one_image(backends[REFERENCE]), config.latency, threads=config.threads
-    )
+    images = noise(backends[REFERENCE].image_size)
+    calls = {name: caller(backend) for name, backend in backends.items()}
+    latencies = measure_latency(calls, images, config.latency, threads=config.threads)
     reference = aps[REFERENCE]
     return {
         name: Attestation(
@@ -115,14 +143,24 @@ class _Tally:
     parity: ParityMeter = field(default_factory=ParityMeter)
     detections: list[Detections] = field(default_factory=list)
 
-    def update(self, reference: Prediction, own: Prediction) -> None:
-        self.parity.update((reference.scores, reference.boxes), (own.scores, own.boxes))
+    def update(self, reference: Found, own: Found) -> None:
+        assert reference.scores is not None
+        assert reference.boxes is not None
+        if own.scores is None or own.boxes is None:
+            self.parity.update_spread(reference.scores)
+        else:
+            self.parity.update((reference.scores, reference.boxes), (own.scores, own.boxes))
         for first, second in zip(reference.detections, own.detections, strict=True):
             self.parity.update_objects(first, second)
         self.detections.extend(own.detections)
 
 
-def _one_image(backend: Backend) -> NDArray[np.uint8]:
-    """Return (1, 3, S, S) noise: the time of a call does not depend on what is in the picture."""
-    size = backend.image_size
-    return np.random.default_rng(0).integers(0, 256, (1, 3, size, size), dtype=np.uint8)
+def _headline_batches(
+    backend: Backend, validation: ValidationSet, shards_uri: str, config: AttestConfig
+) -> Iterable[Batch]:
+    return val_batches(
+        shards_uri,
+        image_size=backend.image_size,
+        batch_size=config.batch_size,
+        datasets=[validation.headline],
+    )

@@ -3,10 +3,9 @@
 import copy
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +14,37 @@ from pydantic import Field
 from damo_yolo.artifacts import Kind, Precision
 from damo_yolo.config import Config
 from damo_yolo.errors import DamoYoloError
-from damo_yolo.export.onnx import export_onnx
+from damo_yolo.export.onnx import GraphConfig, export_onnx
 from damo_yolo.export.openvino import QuantizeConfig, export_openvino, export_openvino_int8
-from damo_yolo.export.tensorrt import CAPABILITIES, build_engine, import_tensorrt
+from damo_yolo.export.quantize_onnx import quantize_onnx
+from damo_yolo.export.tensorrt import CAPABILITIES, Package, build_engine
 from damo_yolo.inference.info import DetectorInfo
+from damo_yolo.inference.tensorrt_runtime import PACKAGES, import_tensorrt
 from damo_yolo.models.detector import Detector
 from damo_yolo.models.reparam import fuse
 
-Format = Literal["onnx", "openvino-fp16", "openvino-int8", "tensorrt"]
+Format = str
+"""A key of `FORMS`."""
+
+FORMS: Mapping[Format, tuple[Kind, Precision]] = {
+    "onnx": ("onnx", "fp32"),
+    "onnx-fp16": ("onnx", "fp16"),
+    "onnx-int8": ("onnx", "int8"),
+    "openvino-fp32": ("openvino", "fp32"),
+    "openvino-fp16": ("openvino", "fp16"),
+    "openvino-int8": ("openvino", "int8"),
+    "tensorrt": ("tensorrt", "fp16"),  # whichever package is installed
+    "tensorrt-fp32": ("tensorrt", "fp32"),
+    "tensorrt-fp16": ("tensorrt", "fp16"),
+    "tensorrt-int8": ("tensorrt", "int8"),
+    "tensorrt-rtx-fp32": ("tensorrt-rtx", "fp32"),
+    "tensorrt-rtx-fp16": ("tensorrt-rtx", "fp16"),
+    "tensorrt-rtx-int8": ("tensorrt-rtx", "int8"),
+}
+"""Every form there is: its kind and precision."""
 
 FORMATS: tuple[Format, ...] = ("onnx", "openvino-fp16", "openvino-int8", "tensorrt")
+"""What a pipeline exports."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +55,8 @@ LoadImages = Callable[[int], Sequence[NDArray[np.uint8]]]
 class FormConfig(Config):
     """How the forms are built."""
 
-    dynamic_batch: bool = False
-    """True: any number of images at once; False: one, which runs fastest."""
+    graph: GraphConfig = GraphConfig()
+    """What the graphs hold beside the detector."""
     quantize: QuantizeConfig = Field(default_factory=QuantizeConfig)
     capabilities: tuple[str, ...] = CAPABILITIES
     """GPU generations of an engine that `tensorrt-rtx` builds ahead of time."""
@@ -102,54 +122,80 @@ class _Builder:
     ) -> None:
         self._fused, self._info, self._folder, self._scratch = fused, info, folder, scratch
         self._load_images, self._config = load_images, config
-        self._onnx_path: Path | None = None
+        self._full: tuple[Path, DetectorInfo] | None = None
 
     def build(self, name: Format) -> Form:
-        makers: dict[Format, tuple[Kind, Precision, Callable[[], Form]]] = {
-            "onnx": ("onnx", "fp32", self._onnx_form),
-            "openvino-fp16": ("openvino", "fp16", self._openvino_form),
-            "openvino-int8": ("openvino", "int8", self._int8_form),
-            "tensorrt": ("tensorrt", "fp16", self._engine_form),
+        kind, precision = FORMS[name]
+        makers: dict[str, Callable[[Format, Precision], Form]] = {
+            "onnx": self._onnx_form,
+            "openvino": self._openvino_form,
+            "tensorrt": self._engine_form,
+            "tensorrt-rtx": self._engine_form,
         }
-        kind, precision, make = makers[name]
         try:
-            form = make()
+            form = makers[kind](name, precision)
         except DamoYoloError as error:
             logger.warning("%s was not built: %s", name, error.problem)
             return Form(name, kind, precision, None, runs_here=False, note=error.problem)
         logger.info("built %s", name)
         return form
 
-    def _onnx_form(self) -> Form:
-        path = self._folder / f"{self._info.model}.onnx"
-        path.write_bytes(self._onnx().read_bytes())
-        return Form("onnx", "onnx", "fp32", path, runs_here=True)
+    def _onnx_form(self, name: Format, precision: Precision) -> Form:
+        suffix = "" if precision == "fp32" else f"_{precision}"
+        path = self._folder / f"{self._info.model}{suffix}.onnx"
+        note = self._write_onnx(precision, path)[1]
+        return Form(name, "onnx", precision, path, runs_here=True, note=note)
 
-    def _openvino_form(self) -> Form:
-        path = self._folder / f"{self._info.model}_fp16.xml"
-        export_openvino(self._onnx(), self._info, path)
-        return Form("openvino-fp16", "openvino", "fp16", path, runs_here=True)
+    def _openvino_form(self, name: Format, precision: Precision) -> Form:
+        path = self._folder / f"{self._info.model}_{precision}.xml"
+        source, info = self._onnx()
+        note = ""
+        if precision == "int8":
+            images = self._images()
+            export_openvino_int8(source, info, path, images, self._config.quantize)
+            note = _calibrated_on(images)
+        else:
+            export_openvino(source, info, path, precision=precision)
+        return Form(name, "openvino", precision, path, runs_here=True, note=note)
 
-    def _int8_form(self) -> Form:
-        path = self._folder / f"{self._info.model}_int8.xml"
-        quantize = self._config.quantize
-        images = self._load_images(quantize.num_images)
-        export_openvino_int8(self._onnx(), self._info, path, images, quantize)
-        note = f"ranges measured on {len(images)} training images"
-        return Form("openvino-int8", "openvino", "int8", path, runs_here=True, note=note)
+    def _engine_form(self, name: Format, precision: Precision) -> Form:
+        kind = FORMS[name][0]
+        package: Package | None = None
+        if name != "tensorrt":
+            package = "tensorrt-rtx" if kind == "tensorrt-rtx" else "tensorrt"
+        import_tensorrt([package.replace("-", "_")] if package else PACKAGES)  # often missing
+        source = self._scratch / f"{precision}.onnx"
+        info, note = self._write_onnx(precision, source)
+        path = self._folder / f"{self._info.model}_{name.removesuffix(f'-{precision}')}"
+        path = path.with_name(f"{path.name.replace('tensorrt', 'trt')}_{precision}.engine")
+        engine = build_engine(
+            source, info, path, capabilities=self._config.capabilities, package=package
+        )
+        notes = [engine.note, note, "not run: it needs its GPU"]
+        note = "; ".join(part for part in notes if part)
+        return Form(name, engine.kind, precision, path, runs_here=False, note=note)
 
-    def _engine_form(self) -> Form:
-        import_tensorrt()  # before the work, as it is often missing
-        half = self._scratch / "half.onnx"
-        info = export_onnx(copy.deepcopy(self._fused).half(), self._info, half)
-        path = self._folder / f"{self._info.model}_trt_fp16.engine"
-        engine = build_engine(half, info, path, capabilities=self._config.capabilities)
-        note = f"{engine.note}; not run: it needs its GPU"
-        return Form("tensorrt", engine.kind, "fp16", path, runs_here=False, note=note)
+    def _write_onnx(self, precision: Precision, path: Path) -> tuple[DetectorInfo, str]:
+        """Write the ONNX file of a precision, and return what it says of itself and a note."""
+        source, info = self._onnx()
+        if precision == "fp32":
+            path.write_bytes(source.read_bytes())
+            return info, ""
+        if precision == "fp16":
+            half = copy.deepcopy(self._fused).half()
+            return export_onnx(half, self._info, path, self._config.graph), ""
+        images = self._images()
+        return quantize_onnx(source, info, path, images), _calibrated_on(images)
 
-    def _onnx(self) -> Path:
-        if self._onnx_path is None:
+    def _images(self) -> Sequence[NDArray[np.uint8]]:
+        return self._load_images(self._config.quantize.num_images)
+
+    def _onnx(self) -> tuple[Path, DetectorInfo]:
+        if self._full is None:
             path = self._scratch / "full.onnx"
-            export_onnx(self._fused, self._info, path, dynamic_batch=self._config.dynamic_batch)
-            self._onnx_path = path
-        return self._onnx_path
+            self._full = path, export_onnx(self._fused, self._info, path, self._config.graph)
+        return self._full
+
+
+def _calibrated_on(images: Sequence[NDArray[np.uint8]]) -> str:
+    return f"ranges measured on {len(images)} training images"

@@ -2,6 +2,10 @@
 
 Input `images` (B, 3, S, S) float32 RGB 0..255; outputs `scores` (B, A, C) after the sigmoid and
 `boxes` (B, A, 4) xyxy in pixels of the input, all float32 whatever the precision inside.
+Options put what comes before and after the detector inside: see `GraphConfig`.
+
+Values inside keep names: `tap.<layer>` is what a convolution returns, `tap.backbone.8` what the
+backbone hands over. They cost nothing, and a comparison with the model can ask for them.
 """
 
 import contextlib
@@ -12,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from damo_yolo import storage
+from damo_yolo.config import Config
+from damo_yolo.export.graph import ExportedGraph
+from damo_yolo.export.suppression import with_suppression
 from damo_yolo.inference.backends import INPUT_NAME, OUTPUT_NAMES
 from damo_yolo.inference.info import METADATA_KEY, DetectorInfo
 from damo_yolo.models.detector import Detector
@@ -23,12 +29,23 @@ OPSET = 20
 """What torch's exporter writes by default; ONNX Runtime, OpenVINO and TensorRT all read it."""
 
 
+class GraphConfig(Config):
+    """What a graph holds beside the detector."""
+
+    dynamic_batch: bool = False
+    """True: any number of images at once; False: one, which runs fastest."""
+    preprocess: bool = False
+    """True: takes (B, H, W, 3) uint8 BGR images of any size, as OpenCV reads them, and gives boxes
+    in their pixels; resize, colour order and scaling are in the graph."""
+    nms: bool = False
+    """True: gives the best 500 objects an image after suppression, see `suppression`."""
+
+
+PLAIN = GraphConfig()
+
+
 def export_onnx(
-    detector: Detector,
-    info: DetectorInfo,
-    path: Path,
-    *,
-    dynamic_batch: bool = False,
+    detector: Detector, info: DetectorInfo, path: Path, config: GraphConfig = PLAIN
 ) -> DetectorInfo:
     """Write a fused detector as one ONNX file.
 
@@ -39,29 +56,18 @@ def export_onnx(
         detector: from `fuse`; float32 or, for an engine, a `half()` copy of it.
         info: written into the file.
         path: where to write.
-        dynamic_batch: the number of images is open; False: one image, which runs fastest.
+        config: what the graph holds beside the detector.
 
     Returns:
-        `info` with the precision of the weights.
+        `info` with the precision of the weights and what the graph holds.
     """
     precision = "fp16" if next(detector.parameters()).dtype == torch.float16 else "fp32"
-    info = info.with_precision(precision)
-    size = info.image_size
-    images = torch.zeros(2 if dynamic_batch else 1, 3, size, size)
-    with _quietly():
-        program = torch.onnx.export(
-            _Float32Ends(detector).eval(),
-            (images,),
-            input_names=[INPUT_NAME],
-            output_names=list(OUTPUT_NAMES),
-            opset_version=OPSET,
-            dynamic_shapes=({0: "batch"},) if dynamic_batch else None,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    _forget_origin(model.graph)
+    held = {"precision": precision, "preprocess": config.preprocess, "nms": config.nms}
+    info = info.model_copy(update=held)
+    model = _trace(detector, info, config)
+    _hide_taps(model.graph)
+    if config.nms:
+        model = with_suppression(model, info)
     model.producer_name, model.doc_string = "damo-yolo-pipeline", ""
     del model.metadata_props[:]
     entry = model.metadata_props.add()
@@ -71,17 +77,38 @@ def export_onnx(
     return info
 
 
-class _Float32Ends(nn.Module):
-    """The detector between float32 images and float32 outputs."""
+def _trace(detector: Detector, info: DetectorInfo, config: GraphConfig) -> Any:
+    """Return the graph with the taps among its outputs."""
+    batch, size = 2 if config.dynamic_batch else 1, info.image_size
+    images = torch.zeros(batch, 3, size, size)
+    open_sizes: dict[int, str] = {0: "batch"} if config.dynamic_batch else {}
+    if config.preprocess:
+        images = torch.zeros(batch, size + 8, size + 16, 3, dtype=torch.uint8)
+        open_sizes |= {1: "height", 2: "width"}
+    graph = ExportedGraph(detector, preprocess=config.preprocess, side=size).eval()
+    with _quietly():
+        program = torch.onnx.export(
+            graph,
+            (images,),
+            input_names=[INPUT_NAME],
+            output_names=[*OUTPUT_NAMES, *graph.tap_names(images)],
+            opset_version=OPSET,
+            dynamic_shapes=(open_sizes,) if open_sizes else None,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto  # made anew at each access
+    _forget_origin(model.graph)
+    return model
 
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.detector = detector
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        dtype = next(self.detector.parameters()).dtype
-        scores, boxes = self.detector(images.to(dtype))
-        return scores.float(), boxes.float()
+def _hide_taps(graph: Any) -> None:
+    """Make the taps values inside: a name each, no output."""
+    hidden = [value for value in graph.output if value.name not in OUTPUT_NAMES]
+    for value in hidden:
+        graph.output.remove(value)
+        graph.value_info.append(value)
 
 
 def _forget_origin(graph: Any) -> None:

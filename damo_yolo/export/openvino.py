@@ -10,6 +10,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,18 +40,24 @@ class QuantizeConfig(Config):
     """Leave the first convolution, which sees the pixels, in floating point too."""
 
 
-def export_openvino(onnx_path: Path, info: DetectorInfo, path: Path) -> DetectorInfo:
-    """Write an ONNX file of this project as IR with FP16 weights.
+def export_openvino(
+    onnx_path: Path,
+    info: DetectorInfo,
+    path: Path,
+    precision: Literal["fp32", "fp16"] = "fp16",
+) -> DetectorInfo:
+    """Write an ONNX file of this project as IR.
 
     Args:
         onnx_path: from `export_onnx`.
         info: of that file.
         path: the `.xml` to write; the `.bin` comes beside it.
+        precision: of the weights in the file.
 
     Returns:
         `info` with the precision of the IR.
     """
-    return _save(_convert(onnx_path), info.with_precision("fp16"), path)
+    return save(convert(onnx_path), info.with_precision(precision), path)
 
 
 def export_openvino_int8(
@@ -73,36 +80,52 @@ def export_openvino_int8(
         `info` with the precision of the IR.
     """
     config = config or QuantizeConfig()
-    with _quietly():
+    with quietly():
         import_openvino()  # before NNCF: switches the messages home off for both
         import nncf
 
         nncf.set_log_level(logging.ERROR)
-        model = _convert(onnx_path)
+        model = convert(onnx_path)
         quantised = nncf.quantize(
             model,
-            nncf.Dataset(list(images), _as_input),
+            nncf.Dataset(list(images), partial(graph_input, info=info)),
             preset=nncf.QuantizationPreset(config.preset),
             subset_size=len(images),
             fast_bias_correction=not config.exact_bias_correction,
-            ignored_scope=nncf.IgnoredScope(names=_kept_names(model, config)),
+            ignored_scope=nncf.IgnoredScope(names=kept_names(model, config)),
         )
-    return _save(quantised, info.with_precision("int8"), path)
+    return save(quantised, info.with_precision("int8"), path)
 
 
-def _as_input(image: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+def graph_input(image: NDArray[np.uint8], info: DetectorInfo) -> dict[str, NDArray[Any]]:
+    """Return a (3, S, S) RGB image as a graph of `info` takes it."""
+    if info.preprocess:
+        stored = image[np.newaxis, ::-1].transpose(0, 2, 3, 1)
+        return {INPUT_NAME: np.ascontiguousarray(stored)}
     return {INPUT_NAME: image[np.newaxis].astype(np.float32)}
 
 
-def _kept_names(model: Any, config: QuantizeConfig) -> list[str]:
+def kept_names(model: Any, config: QuantizeConfig) -> list[str]:
     """Return the names of the operations that stay in floating point."""
     kept: set[str] = set()
     if config.keep_first:
-        readers = model.input(0).get_target_inputs()
-        kept |= {reader.get_node().get_friendly_name() for reader in readers}
+        kept |= _names_to_first_convolution(model)
     for output in model.outputs:
         kept |= _names_back_to_head(output.get_node(), with_head=config.keep == "head")
     return sorted(kept)
+
+
+def _names_to_first_convolution(model: Any) -> set[str]:
+    """Return the operations that the input goes through, up to the first convolution."""
+    names: set[str] = set()
+    waiting = [model.input(0)]
+    while waiting:
+        for reader in waiting.pop().get_target_inputs():
+            node = reader.get_node()
+            names.add(node.get_friendly_name())
+            if node.get_type_name() not in {"Convolution", "Result", "ShapeOf"}:
+                waiting += node.outputs()
+    return names
 
 
 def _names_back_to_head(result: Any, *, with_head: bool) -> set[str]:
@@ -135,11 +158,13 @@ def _is_head_projection(node: Any) -> bool:
     return bool(source.get_type_name() != "Softmax")
 
 
-def _convert(onnx_path: Path) -> Any:
+def convert(onnx_path: Path) -> Any:
+    """Return OpenVINO's model of an ONNX file."""
     return import_openvino().convert_model(onnx_path)
 
 
-def _save(model: Any, info: DetectorInfo, path: Path) -> DetectorInfo:
+def save(model: Any, info: DetectorInfo, path: Path) -> DetectorInfo:
+    """Write an IR that says what it is and nothing of this run; return `info`."""
     openvino = import_openvino()
     for name in ("conversion_parameters", "framework", "nncf"):  # they speak of this run
         if model.has_rt_info(name):
@@ -148,7 +173,7 @@ def _save(model: Any, info: DetectorInfo, path: Path) -> DetectorInfo:
     model.set_rt_info(info.model_dump_json(), METADATA_KEY)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.xml"
-        openvino.save_model(model, draft, compress_to_fp16=True)
+        openvino.save_model(model, draft, compress_to_fp16=info.precision != "fp32")
         for part in (".bin", ".xml"):  # the graph last: with it the IR is whole
             with storage.atomic_path(path.with_suffix(part)) as target:
                 shutil.copyfile(draft.with_suffix(part), target)
@@ -164,7 +189,7 @@ def _rename_numbered(model: Any) -> None:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Hold back progress bars, which NNCF draws on standard output."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -28,11 +28,12 @@ class ParityRecord(Config):
     """How far an artifact is from the reference."""
 
     num_images: int
-    max_score_diff: float
-    mean_score_diff: float
-    max_box_diff_px: float
+    max_score_diff: float | None
+    """None, like the next three, where the graph keeps raw outputs to itself."""
+    mean_score_diff: float | None
+    max_box_diff_px: float | None
     """Pixels of the network input, over every anchor point, also those that detect nothing."""
-    mean_box_diff_px: float
+    mean_box_diff_px: float | None
     num_objects: int
     """Objects that the reference is at least 0.25 certain of."""
     found_again: float
@@ -66,14 +67,18 @@ class ParityMeter:
         """
         scores = np.abs(reference[0] - candidate[0])
         boxes = np.abs(reference[1] - candidate[1])
-        self._num_images += len(scores)
+        self.update_spread(reference[0])
         self._max_score = max(self._max_score, float(scores.max()))
         self._max_box = max(self._max_box, float(boxes.max()))
         self._score_sum += float(scores.sum(dtype=np.float64))
         self._box_sum += float(boxes.sum(dtype=np.float64))
         self._num_scores += scores.size
         self._num_boxes += boxes.size
-        self._best.append(reference[0].max(axis=-1).ravel())
+
+    def update_spread(self, scores: Scores) -> None:
+        """Count the images of a batch, and how much the reference's (B, A, C) scores vary."""
+        self._num_images += len(scores)
+        self._best.append(scores.max(axis=-1).ravel())
 
     def update_objects(self, reference: Detections, candidate: Detections) -> None:
         """Count the objects of one image that are found again."""
@@ -87,12 +92,13 @@ class ParityMeter:
     def record(self) -> ParityRecord:
         """Return the differences over all images counted."""
         assert self._num_images, "no image was compared"
+        raw = self._num_scores > 0
         return ParityRecord(
             num_images=self._num_images,
-            max_score_diff=self._max_score,
-            mean_score_diff=self._score_sum / self._num_scores,
-            max_box_diff_px=self._max_box,
-            mean_box_diff_px=self._box_sum / self._num_boxes,
+            max_score_diff=self._max_score if raw else None,
+            mean_score_diff=self._score_sum / self._num_scores if raw else None,
+            max_box_diff_px=self._max_box if raw else None,
+            mean_box_diff_px=self._box_sum / self._num_boxes if raw else None,
             num_objects=self._num_objects,
             found_again=self._num_found / self._num_objects if self._num_objects else 1.0,
             score_spread=float(np.concatenate(self._best).std(dtype=np.float64)),

@@ -5,31 +5,28 @@ the GPU generations asked for. Networks are strongly typed: the precision is tha
 An engine runs on a GPU only, so whoever builds one without running it has not attested it.
 """
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 from damo_yolo import storage
-from damo_yolo.errors import DamoYoloError, MissingExtraError
 from damo_yolo.inference.info import DetectorInfo
+from damo_yolo.inference.tensorrt_runtime import PACKAGES, EngineError, import_tensorrt
 
-PACKAGES = ("tensorrt", "tensorrt_rtx")
+Package = Literal["tensorrt", "tensorrt-rtx"]
+
 CAPABILITIES = ("SM80", "SM86", "SM89", "SM120")
 """GPU generations an engine is built for ahead of time: Ampere, Ada and Blackwell."""
-
-
-class EngineError(DamoYoloError):
-    """TensorRT refused the network."""
+BATCHES = (1, 8, 32)
+"""Least, usual and most images of an engine with an open batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A serialised engine on disk."""
 
-    kind: Literal["tensorrt", "tensorrt-rtx"]
+    kind: Package
     path: Path
     note: str
     """What it was built with and for."""
@@ -41,6 +38,7 @@ def build_engine(
     path: Path,
     *,
     capabilities: Sequence[str] = CAPABILITIES,
+    package: Package | None = None,
 ) -> Engine:
     """Build an engine from an ONNX file of this project.
 
@@ -49,38 +47,26 @@ def build_engine(
         info: of that file; written beside the engine as `<name>.json`.
         path: the engine to write.
         capabilities: GPU generations, for `tensorrt-rtx`.
+        package: which of the two; None: the first that is installed.
 
     Raises:
-        MissingExtraError: neither package is installed.
+        MissingExtraError: the package is not installed.
         EngineError: the network was refused, or there is no GPU where one is needed.
     """
-    trt = import_tensorrt()
+    if info.preprocess:
+        raise EngineError(
+            "TensorRT's parser takes no byte images, so an engine cannot hold the preprocessing",
+            fix="leave --preprocess out for engines",
+        )
+    trt = import_tensorrt([package.replace("-", "_")] if package else PACKAGES)
     ahead_of_time = trt.__name__ == "tensorrt_rtx"
     network_bytes = _build(trt, onnx_path, capabilities if ahead_of_time else ())
     with storage.atomic_path(path) as draft:
         draft.write_bytes(network_bytes)
     storage.write_text(str(path) + ".json", info.model_dump_json(indent=2))
     target = ", ".join(capabilities) if ahead_of_time else "the GPU of this machine"
-    kind: Literal["tensorrt", "tensorrt-rtx"] = "tensorrt-rtx" if ahead_of_time else "tensorrt"
+    kind: Package = "tensorrt-rtx" if ahead_of_time else "tensorrt"
     return Engine(kind, path, f"{kind} {trt.__version__}, built for {target}")
-
-
-def import_tensorrt() -> ModuleType:
-    """Return the first of the two packages that is installed.
-
-    Raises:
-        MissingExtraError: there is none.
-    """
-    for name in PACKAGES:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise MissingExtraError(
-        "no TensorRT is installed, so no engine can be built",
-        fix='install an extra: pip install "damo-yolo-pipeline[tensorrt-rtx]" builds on any'
-        " machine, [tensorrt] on the GPU",
-    )
 
 
 def _build(trt: Any, onnx_path: Path, capabilities: Sequence[str]) -> bytes:
@@ -95,6 +81,12 @@ def _build(trt: Any, onnx_path: Path, capabilities: Sequence[str]) -> bytes:
             fix="use the ONNX or OpenVINO artifact, and report this operator",
         )
     config = builder.create_builder_config()
+    images = network.get_input(0)
+    if images.shape[0] < 0:
+        profile = builder.create_optimization_profile()
+        shapes = [(batch, *tuple(images.shape)[1:]) for batch in BATCHES]
+        profile.set_shape(images.name, *shapes)
+        config.add_optimization_profile(profile)
     if capabilities:
         config.num_compute_capabilities = len(capabilities)
         for index, name in enumerate(capabilities):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from damo_yolo import storage
 from damo_yolo.artifacts import Artifact
-from damo_yolo.errors import ConfigError, DataError, MissingExtraError, StorageError
+from damo_yolo.errors import ConfigError, DataError, StorageError
 from damo_yolo.inference.info import METADATA_KEY, DetectorInfo
 from damo_yolo.inference.openvino_runtime import import_openvino
 
@@ -63,6 +63,11 @@ class Backend(ABC):
                 f"the images have shape {images.shape}, the detector takes (B, 3, {size}, {size})",
                 fix=f"resize them to {size} x {size} px and put the colours first",
             )
+        if self.info.is_complete:
+            raise DataError(
+                f"this {self.info.model} holds its pre- or post-processing and gives no raw scores",
+                fix="use `damo-yolo predict`, or export it without --preprocess and --nms",
+            )
         values = np.ascontiguousarray(images, dtype=np.float32)
         step = self.max_batch or len(values)
         parts = [self._run(values[i : i + step]) for i in range(0, len(values), step)]
@@ -73,6 +78,29 @@ class Backend(ABC):
 
     @abstractmethod
     def _run(self, images: NDArray[np.float32]) -> Outputs:
+        """Run at most `max_batch` images."""
+
+
+class GraphBackend(Backend):
+    """A detector from a file, whose graph may hold pre- and post-processing."""
+
+    def named(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Run the graph on what it takes and return its outputs by name.
+
+        Args:
+            images: with `info.preprocess` (B, H, W, 3) uint8 BGR, else (B, 3, S, S) float32 RGB.
+        """
+        step = self.max_batch or len(images)
+        parts = [self._values(images[i : i + step]) for i in range(0, len(images), step)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _run(self, images: NDArray[np.float32]) -> Outputs:
+        values = self._values(images)
+        scores, boxes = (values[name] for name in OUTPUT_NAMES)
+        return scores, boxes
+
+    @abstractmethod
+    def _values(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run at most `max_batch` images."""
 
 
@@ -98,7 +126,7 @@ class TorchBackend(Backend):
         return scores.float().numpy(), boxes.float().numpy()
 
 
-class OnnxBackend(Backend):
+class OnnxBackend(GraphBackend):
     """An ONNX file in ONNX Runtime."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
@@ -122,12 +150,13 @@ class OnnxBackend(Backend):
             max_batch=batch if isinstance(batch, int) else None,
         )
 
-    def _run(self, images: NDArray[np.float32]) -> Outputs:
-        scores, boxes = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: images})
-        return scores, boxes
+    def _values(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        names = [output.name for output in self._session.get_outputs()]
+        found = self._session.run(names, {INPUT_NAME: images})
+        return dict(zip(names, found, strict=True))
 
 
-class OpenVinoBackend(Backend):
+class OpenVinoBackend(GraphBackend):
     """An OpenVINO IR on the CPU, tuned for one request at a time."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
@@ -154,18 +183,17 @@ class OpenVinoBackend(Backend):
             settings["INFERENCE_NUM_THREADS"] = threads
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
 
-    def _run(self, images: NDArray[np.float32]) -> Outputs:
+    def _values(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         found = self._request.infer({INPUT_NAME: images})
-        scores, boxes = (np.array(found[name], np.float32) for name in OUTPUT_NAMES)
-        return scores, boxes
+        return {port.get_any_name(): np.array(value) for port, value in found.items()}
 
 
 def open_backend(uri: str, *, threads: int | None = None) -> Backend:
     """Open an artifact by what it is.
 
     Args:
-        uri: a model folder or its `model.pt`, an `.onnx`, an OpenVINO `.xml`, or the JSON of one
-            `Artifact`; local or remote.
+        uri: a model folder or its `model.pt`, an `.onnx`, an OpenVINO `.xml`, a TensorRT `.engine`,
+            or the JSON of one `Artifact`; local or remote.
         threads: processor threads of a call; None: the runtime's own choice.
 
     Raises:
@@ -173,15 +201,15 @@ def open_backend(uri: str, *, threads: int | None = None) -> Backend:
         DataError: the file is broken or was not exported by this project.
         StorageError: nothing is at the location.
         MissingExtraError: the runtime is not installed.
+        EngineError: an engine, and no GPU to run it.
     """
     suffix = Path(uri).suffix.lower()
     if suffix == ".json":
         return open_backend(_artifact_uri(uri), threads=threads)
     if suffix in ENGINE_SUFFIXES:
-        raise MissingExtraError(
-            f"{uri} is a TensorRT engine: it runs on a GPU, and no run was attested here",
-            fix="open the .onnx it was built from, or run the engine with TensorRT on its GPU",
-        )
+        from damo_yolo.inference.tensorrt_runtime import open_engine
+
+        return open_engine(uri)
     if suffix in {"", ".pt"}:
         return _open_torch(uri, threads=threads)
     openers: dict[str, Callable[..., Backend]] = {".onnx": OnnxBackend, ".xml": OpenVinoBackend}

@@ -26,6 +26,10 @@ class DetectorInfo(Config):
     """Objects of lower score are noise to the published post-processing."""
     iou_threshold: float = Field(gt=0, le=1)
     """Two boxes of one class that overlap more are one object."""
+    preprocess: bool = False
+    """The graph takes (B, H, W, 3) BGR images of any size and gives boxes in their pixels."""
+    nms: bool = False
+    """The graph gives objects, not a score for every class of every anchor point."""
     manifest_sha256: str = ""
     """The shards that the model was trained on."""
     code_version: str = ""
@@ -43,6 +47,11 @@ class DetectorInfo(Config):
                 fix="open an artifact written by `damo-yolo export`",
             )
         return cls.model_validate_json(text)
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether the graph holds more than the detector."""
+        return self.preprocess or self.nms
 
     def with_precision(self, precision: str) -> Self:
         """Return the same facts for another precision of the same detector."""

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import torch
 
-from damo_yolo.export.onnx import OPSET, export_onnx
+from damo_yolo.export.onnx import OPSET, GraphConfig, export_onnx
 from damo_yolo.inference.backends import open_backend
 from tests.detector_builders import NAMES, textured_images
 from tests.unit.export.conftest import Exported
@@ -79,7 +79,7 @@ def test_the_same_weights_give_the_same_bytes_without_this_machines_folders(
 
 def test_an_open_batch_takes_any_number_of_images(exported: Exported, tmp_path: Path) -> None:
     path = tmp_path / "open.onnx"
-    export_onnx(exported.fused, exported.info, path, dynamic_batch=True)
+    export_onnx(exported.fused, exported.info, path, GraphConfig(dynamic_batch=True))
     images = textured_images(5).numpy()
 
     backend = open_backend(str(path), threads=1)

@@ -46,6 +46,8 @@ def parity(exported: Exported, path: Path) -> ParityRecord:
 
 def test_fp16_agrees_closely(exported: Exported, fp16_path: Path) -> None:
     record = parity(exported, fp16_path)
+    assert record.max_score_diff is not None
+    assert record.mean_box_diff_px is not None
 
     assert record.proves_something
     assert 0 < record.max_score_diff < 0.05
@@ -54,6 +56,9 @@ def test_fp16_agrees_closely(exported: Exported, fp16_path: Path) -> None:
 
 def test_int8_agrees_roughly(exported: Exported, int8_path: Path) -> None:
     record = parity(exported, int8_path)
+    assert record.max_score_diff is not None
+    assert record.mean_score_diff is not None
+    assert record.mean_box_diff_px is not None
 
     assert record.max_score_diff > 1e-3  # it is another arithmetic
     assert record.mean_score_diff < 0.05

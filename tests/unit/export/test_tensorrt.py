@@ -1,4 +1,4 @@
-"""TensorRT's API is played by a stand-in: the packages need NVIDIA's own index or a GPU."""
+"""TensorRT: its API played by a stand-in, and engines that `tensorrt-rtx` really builds."""
 
 import sys
 from collections.abc import Callable
@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from damo_yolo.errors import MissingExtraError
-from damo_yolo.export.tensorrt import EngineError, build_engine
+from damo_yolo.export.forms import FormConfig, build_forms
+from damo_yolo.export.tensorrt import build_engine
 from damo_yolo.inference.info import DetectorInfo
+from damo_yolo.inference.tensorrt_runtime import EngineError
+from damo_yolo.models.reparam import fuse
+from damo_yolo.models.zoo import build_detector
 
 INFO = DetectorInfo(
     model="damo-yolo-ns",
@@ -61,20 +65,22 @@ class StandIn(ModuleType):
         assert isinstance(logger, Logger)
         return self
 
-    def OnnxParser(self, network: str, logger: Logger) -> "StandIn":  # noqa: N802 - likewise
-        assert network == "network"
+    def OnnxParser(self, network: object, logger: Logger) -> "StandIn":  # noqa: N802 - likewise
+        assert network is self.network
         assert isinstance(logger, Logger)
         return self
 
-    def create_network(self, flags: int) -> str:
+    def create_network(self, flags: int) -> SimpleNamespace:
         assert flags == 0  # networks are strongly typed, no flag says so any more
-        return "network"
+        images = SimpleNamespace(name="images", shape=(1, 3, 64, 64))
+        self.network = SimpleNamespace(get_input=lambda index: (images,)[index])
+        return self.network
 
     def create_builder_config(self) -> BuilderConfig:
         return self.config
 
-    def build_serialized_network(self, network: str, config: BuilderConfig) -> bytes | None:
-        assert (network, config) == ("network", self.config)
+    def build_serialized_network(self, network: object, config: BuilderConfig) -> bytes | None:
+        assert (network, config) == (self.network, self.config)
         return b"engine" if self._builds else None
 
     num_errors = 1
@@ -156,3 +162,35 @@ def test_no_engine_and_unknown_generations_are_errors(
         build_engine(tmp_path / "m.onnx", INFO, tmp_path / "m.engine", capabilities=("SM86",))
     with pytest.raises(EngineError, match="does not build for SM10"):
         build_engine(tmp_path / "m.onnx", INFO, tmp_path / "m.engine", capabilities=("SM10",))
+
+
+@pytest.mark.parametrize("size", ["ns", "nm", "t", "s"])
+def test_rtx_builds_real_engines_in_fp32_and_fp16(size: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
+    name = f"damo-yolo-{size}"
+    detector = build_detector(name)
+    info = DetectorInfo(
+        model=name,
+        image_size=detector.config.image_size,
+        class_names=tuple(str(index) for index in range(80)),
+        score_threshold=0.05,
+        iou_threshold=0.7,
+    )
+    formats = ("tensorrt-rtx-fp32", "tensorrt-rtx-fp16")
+
+    full, half = build_forms(
+        detector,
+        info,
+        formats,
+        tmp_path,
+        load_images=lambda _: [],
+        config=FormConfig(capabilities=("SM86",)),
+    )
+
+    assert full.path is not None, full.note
+    assert half.path is not None, half.note
+    weights = sum(parameter.numel() for parameter in fuse(detector).parameters())
+    assert full.path.stat().st_size > 4 * weights
+    assert 2 * weights < half.path.stat().st_size < full.path.stat().st_size
+    assert "built for SM86; not run" in full.note
+    assert not full.runs_here

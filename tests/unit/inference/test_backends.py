@@ -15,6 +15,7 @@ from damo_yolo.errors import (
 from damo_yolo.inference.backends import open_backend
 from damo_yolo.inference.info import DetectorInfo, check_same_classes
 from damo_yolo.inference.predictor import Predictor
+from damo_yolo.inference.tensorrt_runtime import EngineError
 from tests.detector_builders import NAMES, calibrated_detector, textured_images, write_model_folder
 from tests.unit.inference.fixed import INFO, FixedBackend
 
@@ -95,9 +96,13 @@ def test_the_json_of_an_artifact_leads_to_its_file(model_uri: str, tmp_path: Pat
         open_backend(str(path))
 
 
-def test_an_engine_says_what_it_needs() -> None:
-    with pytest.raises(MissingExtraError, match="runs on a GPU"):
-        open_backend("somewhere/model.engine")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_engine_says_what_it_needs(tmp_path: Path) -> None:
+    engine = tmp_path / "model.engine"
+    (tmp_path / "model.engine.json").write_text(INFO.model_dump_json(), encoding="utf-8")
+
+    with pytest.raises((EngineError, MissingExtraError), match=r"sees no GPU|no tensorrt"):
+        open_backend(str(engine))
 
 
 def test_other_files_and_missing_ones_are_named(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from tests.detector_builders import (
 )
 
 CONFIG = ExportConfig(
-    attest=AttestConfig(threads=1, latency=LatencyConfig(warmup=1, repeats=5, limit_s=5))
+    accuracy=None,
+    attest=AttestConfig(threads=1, latency=LatencyConfig(warmup=1, repeats=5, limit_s=5)),
 )
 
 
@@ -60,7 +61,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def test_every_form_is_listed_the_model_first(job: Job) -> None:
     names = [f"{a.kind} {a.precision}" for a in job.result.artifacts]
 
-    assert names == ["torch fp32", "onnx fp32", "openvino fp16", "openvino int8", "tensorrt fp16"]
+    assert names[:4] == ["torch fp32", "onnx fp32", "openvino fp16", "openvino int8"]
+    assert names[4] in {"tensorrt fp16", "tensorrt-rtx fp16"}  # by what is installed
     assert len(names) == len(FORMATS) + 1
     listed = json.loads((job.out / "artifacts.json").read_text(encoding="utf-8"))
     assert [Artifact.from_mapping(value) for value in listed] == list(job.result.artifacts)
@@ -97,12 +99,12 @@ def test_latency_is_recorded_in_turn_for_all(job: Job) -> None:
     assert record.environment.versions["openvino"]
 
 
-def test_an_engine_that_cannot_be_built_is_not_attested_and_says_why(job: Job) -> None:
-    engine = job.artifact("tensorrt fp16")
+def test_an_engine_that_was_not_run_is_not_attested_and_says_why(job: Job) -> None:
+    engine = job.result.artifacts[-1]
 
+    assert engine.kind.startswith("tensorrt")
     assert not engine.attested
-    assert "no TensorRT is installed" in engine.note
-    assert (engine.uri, engine.sha256) == ("", "")
+    assert "is installed, so no engine" in engine.note or "not run: it needs its GPU" in engine.note
     assert "ap_drop" not in engine.metrics
 
 
@@ -154,6 +156,6 @@ def test_unknown_formats_and_other_classes_end_in_a_sentence(job: Job, tmp_path:
     )
 
     with pytest.raises(ConfigError, match="no format is called 'coreml'"):
-        export(model_uri=job.model_uri, formats=("coreml",))  # type: ignore[arg-type] # a typo
+        export(model_uri=job.model_uri, formats=("coreml",))
     with pytest.raises(DataError, match="class 11 is 'another' and 'colour 11'"):
         export(model_uri=other)
