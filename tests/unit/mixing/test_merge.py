@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from damo_yolo.datasets.catalog import Catalog, load_catalog
@@ -87,6 +88,23 @@ def test_merging_again_gives_the_same_bytes(tmp_path: Path) -> None:
 
     for file in sorted((tmp_path / "one").iterdir()):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_the_size_of_chunks_does_not_change_what_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = two_datasets(tmp_path)
+    facts = merged(tmp_path / "large", catalog)
+    for name in ("damo_yolo.datasets.source", "damo_yolo.datasets.tables"):
+        monkeypatch.setattr(f"{name}.IMAGES_PER_CHUNK", 2)
+    monkeypatch.setattr("damo_yolo.datasets.tables.ROWS_PER_BATCH", 1)
+
+    assert merged(tmp_path / "small", catalog) == facts
+    for split in ("train", "val"):
+        small, large = (
+            pq.read_table(tmp_path / size / f"{split}.parquet") for size in ("small", "large")
+        )
+        assert small.equals(large)
 
 
 def test_the_label_space_comes_along_in_the_form_that_its_checksum_is_of(tmp_path: Path) -> None:

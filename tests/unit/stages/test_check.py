@@ -2,13 +2,26 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
+from damo_yolo.cli.main import app
 from damo_yolo.errors import DataError
 from damo_yolo.stages.check import CheckResult, check_catalog
-from tests.unit.datasets.tiny import annotation, paint, pets, turned
+from tests.unit.datasets.tiny import (
+    annotation,
+    coco_spec,
+    paint,
+    pets,
+    turned,
+    write_catalog,
+    write_coco,
+)
 
 DOG = 7
 
@@ -141,6 +154,98 @@ def test_a_validation_image_in_the_training_data_is_a_warning(tmp_path: Path) ->
     assert result.leaks == (("pets/v", "pets/b"),)
     assert kinds(result) == ([], ["leaks"])
     assert "1 validation images are in the training data too" in result.warnings[0].problem
+
+
+def two_datasets(folder: Path) -> Path:
+    """Write `pets` and `zoo`, where a zoo image is a pets val image saved anew, smaller."""
+    for name in ("pets", "zoo"):
+        (folder / name).mkdir()
+        write_coco(folder / name, [], names=("1.jpg", "2.jpg"))
+        write_coco(folder / name, [], names=("v.jpg",), split="val")
+    data = json.loads((folder / "zoo/train.json").read_text())
+    for image in data["images"]:
+        del image["width"], image["height"]
+    (folder / "zoo/train.json").write_text(json.dumps(data))
+    for seed, path in enumerate(sorted(folder.rglob("*.jpg"))):
+        smooth_picture(seed).save(path)
+    specs = [
+        coco_spec(
+            name=name,
+            **{
+                split: {"annotations": f"{name}/{split}.json", "images": f"{name}/{split}"}
+                for split in ("train", "val")
+            },
+        )
+        for name in ("pets", "zoo")
+    ]
+    return write_catalog(folder, *specs)
+
+
+def smooth_picture(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return Image.fromarray(coarse).resize((64, 48), Image.Resampling.BICUBIC)
+
+
+def test_a_leak_and_a_near_duplicate_across_datasets_are_found(tmp_path: Path) -> None:
+    two_datasets(tmp_path)
+    with Image.open(tmp_path / "pets/val/v.jpg") as picture:
+        picture.resize((48, 36)).save(tmp_path / "zoo/train/1.jpg", quality=60)
+    with Image.open(tmp_path / "pets/train/2.jpg") as picture:
+        picture.resize((96, 72)).save(tmp_path / "zoo/train/2.jpg", quality=90)
+    result = check(tmp_path, similar=True)
+
+    assert result.errors == ()
+    assert [(pair.kind, pair.first, pair.second) for pair in result.matches] == [
+        ("near leaks", "pets/v", "zoo/1"),
+        ("near duplicates across datasets", "pets/2", "zoo/2"),
+    ]
+    assert [item.kind for item in result.warnings] == [pair.kind for pair in result.matches]
+    assert check(tmp_path).matches == ()
+
+
+def test_equal_files_in_two_datasets_and_in_one_are_told_apart(tmp_path: Path) -> None:
+    two_datasets(tmp_path)
+    shutil.copy(tmp_path / "pets/train/1.jpg", tmp_path / "zoo/train/2.jpg")
+    shutil.copy(tmp_path / "pets/train/1.jpg", tmp_path / "pets/train/2.jpg")
+    found = [(pair.kind, pair.first, pair.second) for pair in check(tmp_path).matches]
+
+    assert found == [
+        ("duplicates across datasets", "pets/1", "zoo/2"),
+        ("duplicates across datasets", "pets/2", "zoo/2"),
+        ("duplicates within a dataset", "pets/1", "pets/2"),
+    ]
+
+
+def test_the_page_shows_problems_and_pairs_without_leaving_the_file(tmp_path: Path) -> None:
+    two_datasets(tmp_path)
+    shutil.copy(tmp_path / "pets/val/v.jpg", tmp_path / "zoo/train/1.jpg")
+    (tmp_path / "pets/train/1.jpg").unlink()
+    result = check(tmp_path, page=True)
+    page = Path(result.page_uri).read_text()
+
+    assert "1 of 2 images are missing" in page
+    assert "1 validation images are in the training data too" in page
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "http" not in page
+    assert "<script" not in page
+
+
+def test_the_command_exits_with_what_it_found(tmp_path: Path) -> None:
+    two_datasets(tmp_path)
+    run = partial(CliRunner().invoke, app)
+    order = ["check", str(tmp_path / "catalog.yaml"), "--out", str(tmp_path / "out")]
+
+    assert run(order).exit_code == 0
+    shutil.copy(tmp_path / "pets/val/v.jpg", tmp_path / "zoo/train/1.jpg")
+    warned = run([*order, "--html"])
+    assert warned.exit_code == 0
+    assert "warning: 1 validation images are in the training data too" in warned.stdout
+    assert (tmp_path / "out/check.html").exists()
+    assert run([*order, "--strict"]).exit_code == 1
+    (tmp_path / "pets/train/1.jpg").unlink()
+    failed = run([*order, "--json", "--strict"])
+    assert failed.exit_code == 2
+    assert [item["kind"] for item in json.loads(failed.stdout)["errors"]] == ["missing"]
 
 
 def test_files_that_differ_in_suffix_only_are_an_error(tmp_path: Path) -> None:
