@@ -29,7 +29,7 @@ OBJECT_STORE_BYTES = 200 << 20
 
 
 @contextmanager
-def connect(*, num_cpus: int | None = None) -> Iterator[None]:
+def connect(*, num_cpus: int | None = None, include_dashboard: bool = False) -> Iterator[None]:
     """Connect to Ray for the length of the block, and stop only what this call started.
 
     An existing connection of the process is used as it is. With RAY_ADDRESS set, the block attaches
@@ -37,6 +37,8 @@ def connect(*, num_cpus: int | None = None) -> Iterator[None]:
 
     Args:
         num_cpus: logical CPUs of a local cluster, at least; None: those of the machine.
+        include_dashboard: of a local cluster; Ray Train inside a trial of Ray Tune needs it to give
+            back the workers of a trial that is stopped.
 
     Raises:
         TrainingError: the cluster of RAY_ADDRESS does not answer.
@@ -56,7 +58,7 @@ def connect(*, num_cpus: int | None = None) -> Iterator[None]:
         ray.init(
             address="local",  # otherwise Ray joins whatever cluster last started on this machine
             num_cpus=max(num_cpus or 1, os.cpu_count() or 1),
-            include_dashboard=False,
+            include_dashboard=include_dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
             logging_level=logging.WARNING,
             log_to_driver=False,

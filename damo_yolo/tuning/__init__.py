@@ -1,0 +1,1 @@
+"""Sweeps: which settings vary, one trial as one training, Ray Tune, and the honest verdict."""

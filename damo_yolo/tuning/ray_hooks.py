@@ -1,0 +1,47 @@
+"""What Ray Tune calls in the driver: Optuna behind it, and a tracker that hears of every trial."""
+
+from typing import Any
+
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from damo_yolo.tuning.tracked import TrackedTrials
+
+
+class EndSearch(OptunaSearch):
+    """Learns from finished trials; one that was stopped before it was measured teaches nothing."""
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Leave out what is reported on the way: only pruners of Optuna would look at it."""
+
+    def on_trial_complete(
+        self,
+        trial_id: str,
+        result: dict[str, Any] | None = None,
+        error: bool = False,  # noqa: FBT001, FBT002 - Ray's signature
+    ) -> None:
+        """Tell Optuna the figures, or that there are none."""
+        metric: Any = self.metric  # one name, or several
+        names = [metric] if isinstance(metric, str) else metric
+        is_measured = all(name in (result or {}) for name in names)
+        if is_measured and not error:
+            super().on_trial_complete(trial_id, result)
+        else:
+            super().on_trial_complete(trial_id, None, error=True)
+
+
+class LogTrials(tune.Callback):
+    """Makes every trial a child run when it ends; holds nothing that cannot be pickled."""
+
+    def __init__(self, tracked: TrackedTrials) -> None:
+        self._tracked = tracked
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Log a trial that finished or was stopped."""
+        del iteration, trials, info  # Ray hands them to every callback
+        self._tracked.log(trial.trial_id, trial.config)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Log a trial that failed for good."""
+        del iteration, trials, info
+        self._tracked.log(trial.trial_id, trial.config)
