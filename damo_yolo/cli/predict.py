@@ -1,37 +1,76 @@
-"""`damo-yolo predict`: detections on one image, drawn or listed."""
+"""`damo-yolo predict`: detections in pictures, folders, videos or a camera, drawn and listed."""
 
 import json
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from damo_yolo.cli.console import AsJson, console
 
+if TYPE_CHECKING:
+    from damo_yolo.inference.predictor import NamedDetection
+    from damo_yolo.inference.sources import Frame
+
+
+class Saved(StrEnum):
+    """What goes into the output folder."""
+
+    PICTURES = "pictures"
+    VIDEO = "video"
+    COCO = "coco"
+    YOLO = "yolo"
+    CSV = "csv"
+
 
 def predict(
-    image: Annotated[str, typer.Argument(help="Image file.")],
-    model: Annotated[str, typer.Option(help="Model folder, .onnx file or OpenVINO .xml.")],
-    out: Annotated[Path | None, typer.Option(help="Picture with boxes to write.")] = None,
+    source: Annotated[str, typer.Argument(help="Image, folder, glob, video, or camera number.")],
+    model: Annotated[str, typer.Option(help="Model folder, .onnx, OpenVINO .xml or .engine.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder, or one .jpg, .png, .mp4, .json (COCO), .csv.")
+    ] = None,
+    save: Annotated[
+        list[Saved] | None, typer.Option(help="What goes into the folder; may be repeated.")
+    ] = None,
     score: Annotated[float, typer.Option(help="Leave out objects below this score.")] = 0.3,
+    max_frames: Annotated[int | None, typer.Option(help="Stop after so many pictures.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Detect the objects of an image."""
-    import cv2
+    """Detect objects, draw them and list them."""
+    from damo_yolo.stages.predict import PredictConfig, predict_source
 
-    from damo_yolo.inference.draw import draw_detections
-    from damo_yolo.inference.images import read_image
-    from damo_yolo.inference.predictor import Predictor
+    listed: list[dict[str, object]] = []
 
-    pixels = read_image(image)
-    found = Predictor.open(model, score_threshold=score)(pixels)
-    if as_json:
-        print(json.dumps([item.to_json() for item in found], indent=2))
-    else:
+    def tell(frame: "Frame", found: "Sequence[NamedDetection]") -> None:
+        if as_json:
+            listed.append({"image": frame.name, "objects": [item.to_json() for item in found]})
+            return
+        console.print(f"{frame.name}: {len(found)} objects", markup=False)
         for item in found:
             corners = ", ".join(f"{side:.0f}" for side in item.box)
-            console.print(f"{item.score:.2f}  {item.name}  ({corners})", markup=False)
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(out), draw_detections(pixels, found)[..., ::-1])
-        console.print(f"-> {out}", markup=False)
+            console.print(f"  {item.score:.2f}  {item.name}  ({corners})", markup=False)
+
+    result = predict_source(
+        source=source,
+        model_uri=model,
+        out=out,
+        save=[form.value for form in save or []],
+        config=PredictConfig(score_threshold=score, max_frames=max_frames, threads=threads),
+        on_frame=tell,
+    )
+    if as_json:
+        print(json.dumps(result.model_dump(mode="json") | {"images": listed}, indent=2))
+        return
+    for name, problem in result.unreadable.items():
+        console.print(f"left out {name}: {problem}", markup=False)
+    console.print(
+        f"{result.num_images} images, {result.num_objects} objects,"
+        f" {result.images_per_s:.1f} images per second",
+        markup=False,
+    )
+    if result.written:
+        more = f" and {len(result.written) - 1} more" if len(result.written) > 1 else ""
+        console.print(f"-> {result.written[0]}{more}", markup=False)

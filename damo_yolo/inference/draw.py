@@ -17,6 +17,7 @@ from damo_yolo.inference.predictor import NamedDetection
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 MARGIN = 2
 MIDDLE_GREY = 140

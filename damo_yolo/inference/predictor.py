@@ -4,12 +4,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from damo_yolo.boxes import clip
 from damo_yolo.inference.backends import Backend, open_backend
-from damo_yolo.inference.detect import DetectConfig, detect
-from damo_yolo.inference.images import ImageSource, read_image, to_network_input
+from damo_yolo.inference.detect import DetectConfig, detect_image
+from damo_yolo.inference.images import ImageSource, read_image
 from damo_yolo.samples import Detections
 
 SHOWN_SCORE = 0.25
@@ -78,13 +76,7 @@ class Predictor:
         for source in images:
             pixels = read_image(source)
             height, width = pixels.shape[:2]
-            (found,) = detect(
-                self.backend,
-                to_network_input(pixels, self.backend.image_size)[np.newaxis],
-                self.config,
-                keys=("",),
-                original_sizes=((width, height),),
-            )
+            found = detect_image(self.backend, pixels, self.config)
             yield self._named(found, width=width, height=height)
 
     def _named(self, found: Detections, *, width: int, height: int) -> list[NamedDetection]:
