@@ -28,10 +28,11 @@ def _two_nodes() -> Iterator[None]:
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False)
-        assert len(ray.nodes()) == 2  # type: ignore[no-untyped-call]  # Ray has no types here
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types here
+        assert len(nodes) == 2
         yield
-        ray.shutdown()  # type: ignore[no-untyped-call]  # as above
-        cluster.shutdown()
+        ray.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray has no types here
 
 
 @pytest.fixture

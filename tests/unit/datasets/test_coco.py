@@ -54,15 +54,32 @@ def test_a_crowd_is_marked_and_leaves_its_class_unknown_unless_seen_alone(tmp_pa
     assert with_dog.unknown_ids.tolist() == []
 
 
-def test_missing_sizes_are_read_from_the_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [None, 0])
+def test_sizes_missing_or_0_are_read_from_the_image(tmp_path: Path, width: int | None) -> None:
     catalog = pets(tmp_path, [annotation(0, 7, [0, 0, 999, 999])])
     data = json.loads((tmp_path / "train.json").read_text())
-    del data["images"][0]["width"]
+    data["images"][0]["width"] = width
     (tmp_path / "train.json").write_text(json.dumps(data))
     (record,) = read(catalog)
 
     assert (record.width, record.height) == (64, 48)
     assert record.boxes.tolist() == [[0, 0, 64, 48]]
+
+
+def test_ids_may_be_texts_and_arrays_may_come_in_any_order(tmp_path: Path) -> None:
+    catalog = pets(tmp_path, [annotation(0, 7, [0, 0, 9, 9]), annotation(1, 0, [0, 0, 9, 9])])
+    data = json.loads((tmp_path / "train.json").read_text())
+    data["images"] = [{"id": text, "file_name": f"{text}.jpg"} for text in ("x", "y")]
+    for place, text in enumerate(("y", "x")):
+        paint(tmp_path / f"train/{text}.jpg")
+        data["annotations"][place]["image_id"] = text
+    backwards = {key: data[key] for key in ("annotations", "categories", "images")}
+    (tmp_path / "train.json").write_text(json.dumps(backwards))
+
+    assert [(r.key, r.class_ids.tolist()) for r in read(catalog)] == [
+        ("pets/x", [1]),
+        ("pets/y", [0]),
+    ]
 
 
 def test_annotations_of_unlisted_images_are_dropped_and_counted(tmp_path: Path) -> None:

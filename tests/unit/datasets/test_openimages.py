@@ -54,6 +54,25 @@ def test_fractions_become_pixels_whatever_the_order_of_columns(tmp_path: Path) -
     assert record.unknown_ids.tolist() == []
 
 
+def test_sizes_of_a_csv_save_reading_the_images_but_for_those_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "sizes.csv").write_text("ImageID,Width,Height\nx,1000,500\n")
+    rows = (f"x,{DOG},1,0.25,0.5,0.5,1,0", f"y,{DOG},1,0.25,0.5,0.5,1,0")
+    catalog = oid(tmp_path, *rows, train={"image_sizes": "sizes.csv"})
+    (tmp_path / "images/x.jpg").unlink()
+    listed, unlisted = read(catalog)
+
+    assert listed.boxes.tolist() == [[250, 250, 500, 500]]
+    assert unlisted.boxes.tolist() == [[16, 24, 32, 48]]
+
+
+def test_line_ends_of_windows_and_a_byte_order_mark_do_not_matter(tmp_path: Path) -> None:
+    catalog = oid(tmp_path, f"x,{DOG},1,0,1,0,1,0", f"y,{CAT},1,0,1,0,1,1")
+    text = (tmp_path / "boxes.csv").read_text()
+    (tmp_path / "boxes.csv").write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+
+    assert [record.is_crowd.tolist() for record in read(catalog)] == [[False], [True]]
+
+
 def test_rows_of_an_image_need_not_lie_together(tmp_path: Path) -> None:
     rows = (f"b,{DOG},1,0,1,0,1,0", f"a,{CAT},1,0,1,0,1,0", f"b,{CAT},1,0,0.5,0,1,0")
     records = read(oid(tmp_path, *rows))

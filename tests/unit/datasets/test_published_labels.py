@@ -12,7 +12,7 @@ import pytest
 from damo_yolo.datasets.catalog import load_catalog
 from damo_yolo.datasets.source import Findings
 from damo_yolo.samples import ImageRecord
-from tests.unit.datasets.tiny import coco_spec, read, write_catalog
+from tests.unit.datasets.tiny import annotation, coco_spec, paint, read, write_catalog
 
 Published = dict[str, dict[str, int]]
 """Kind of id or name to it, to unified id."""
@@ -118,6 +118,29 @@ def test_objects365(
     category = str(annotated["category_id"])
 
     assert landed(records) == {(category, published[kind][category]): 1}
+
+
+def test_objects365_v2_classes_of_two_unified_ones_and_of_none(tmp_path: Path) -> None:
+    paint(tmp_path / "train/a.jpg")
+    orange_tangerine, other_shoes, sneakers = 105, 4, 2
+    objects = [
+        annotation(0, orange_tangerine, [0, 0, 9, 9]),
+        annotation(0, other_shoes, [20, 0, 9, 9]),
+        annotation(0, sneakers, [40, 0, 9, 9]),
+    ]
+    data = {
+        "images": [{"id": 0, "file_name": "images/v1/patch0/a.jpg", "width": 64, "height": 48}],
+        "annotations": objects,
+        "categories": [{"id": i, "name": str(i)} for i in (2, 4, 105)],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(data))
+    findings = Findings()
+    spec = coco_spec(format="objects365", mapping="objects365_v2")
+    (record,) = read_701(tmp_path, spec, findings)
+
+    assert landed([record]) == {("105", 39): 1, ("2", 10): 1}
+    assert 171 in record.unknown_ids.tolist()
+    assert findings.counts == {"boxes of ignored classes": 1}
 
 
 @pytest.mark.parametrize("num_classes", [500, 601])
