@@ -144,6 +144,7 @@ def tune_detector(
         run.log_text(result.model_dump_json(indent=2), SWEEP_FILE)
         run.set_tags({"verdict": result.verdict})
     forget(out_uri)
+    logger.info("%s", result.verdict)
     return result
 
 

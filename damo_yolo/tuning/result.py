@@ -9,7 +9,7 @@ from damo_yolo.training.progress import read_metrics
 from damo_yolo.training.trial import FIGURES
 from damo_yolo.tuning.objective import OBJECTIVES, ObjectiveName, Scored, goals_of
 from damo_yolo.tuning.search import Outcome, SearchConfig, space_distributions
-from damo_yolo.tuning.space import Space, Values
+from damo_yolo.tuning.space import Space, Values, is_balance, overrides
 from damo_yolo.tuning.trial import TRIALS, is_finished, read_attempts
 from damo_yolo.tuning.verdict import SeedComparison
 
@@ -81,6 +81,16 @@ class SweepResult(Config):
     seconds: float
     """Between start and end of the last call."""
     tracking_run_id: str = ""
+
+    @property
+    def overrides(self) -> list[str]:
+        """Return what turns any recipe into the chosen one; none where the default stays.
+
+        Settings of the sample plan are not among them: a plan is made before a training.
+        """
+        if self.comparison is None or self.comparison.difference.verdict != "better":
+            return []
+        return overrides(self.chosen, [name for name in self.chosen if not is_balance(name)])
 
 
 def importance(trials: Sequence[TrialRecord], space: Space, objective: str) -> dict[str, float]:

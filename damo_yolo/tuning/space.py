@@ -84,7 +84,7 @@ class Space(Config):
     @property
     def samples_differently(self) -> bool:
         """Tell whether trials need sample plans of their own."""
-        return any(name.startswith(BALANCE) for name in self.parameters)
+        return any(is_balance(name) for name in self.parameters)
 
     def default_point(self, config: TrainConfig) -> Values:
         """Return where the sweep starts: the file's defaults, else the recipe's values.
@@ -125,6 +125,11 @@ class Space(Config):
                 )
 
 
+def is_balance(name: str) -> bool:
+    """Tell whether a dotted name is a setting of the sample plan."""
+    return name.startswith(BALANCE)
+
+
 def load_space(name_or_uri: str) -> Space:
     """Return a shipped space by its name, or one of a YAML file.
 
@@ -148,8 +153,8 @@ def apply(config: TrainConfig, values: Mapping[str, Any]) -> tuple[TrainConfig, 
     Raises:
         ConfigError: a name is no setting, or a value does not fit it.
     """
-    balance = [name for name in values if name.startswith(BALANCE)]
-    train = [name for name in values if not name.startswith(BALANCE)]
+    balance = [name for name in values if is_balance(name)]
+    train = [name for name in values if not is_balance(name)]
     plan = [f"{name.removeprefix(BALANCE)}={json.dumps(values[name])}" for name in balance]
     return config.with_overrides(overrides(values, train)), BalanceConfig().with_overrides(plan)
 
@@ -166,9 +171,8 @@ def recipe_value(name: str, config: TrainConfig) -> Any:
     Raises:
         ConfigError: it is no setting.
     """
-    is_balance = name.startswith(BALANCE)
-    source: Any = BalanceConfig() if is_balance else config
-    for part in name.removeprefix(BALANCE if is_balance else "").split("."):
+    source: Any = BalanceConfig() if is_balance(name) else config
+    for part in name.removeprefix(BALANCE).split("."):
         if source is None:
             return None
         known = type(source).model_fields if isinstance(source, Config) else {}

@@ -18,7 +18,7 @@ from damo_yolo.training.launch import LaunchConfig, launch
 from damo_yolo.training.progress import Record, following, read_metrics
 from damo_yolo.training.run import MODEL_FILE, TrainJob
 from damo_yolo.training.trial import FIGURES, run_trial
-from damo_yolo.tuning.space import BALANCE, POINT, Values, apply
+from damo_yolo.tuning.space import POINT, Values, apply, is_balance
 
 TRIALS, RERUNS = "trials", "reruns"
 ATTEMPTS_FILE = "attempts.json"
@@ -98,7 +98,7 @@ def _train(values: Values, base: TrainConfig, setup: TrialSetup, folder: str) ->
     config, balance = apply(base, values)
     storage.write_text(storage.join(folder, "config.yaml"), config.to_yaml())
     update: dict[str, Any] = {"config": config, "out_uri": folder}
-    if setup.make_plan is not None and any(name.startswith(BALANCE) for name in values):
+    if setup.make_plan is not None and any(map(is_balance, values)):
         update["plan_uri"] = storage.join(folder, PLAN)
         setup.make_plan(balance, update["plan_uri"], config.global_batch)
     job = setup.job.model_copy(update=update)
