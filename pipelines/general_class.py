@@ -105,7 +105,14 @@ def general_class(
         return sized(task.set_display_name(f"train {role}"), LARGE)
 
     def evaluate(role: str, model_uri: str) -> dsl.PipelineTask:
-        task = evaluate_step.evaluate_model(model_uri=model_uri, shards_uri=shards, **run)
+        witness = {"plan_uri": plan} if role == "student" else {}
+        task = evaluate_step.evaluate_model(
+            model_uri=model_uri,
+            shards_uri=shards,
+            catalog_uri=opened.outputs["catalog_uri"],
+            **witness,
+            **run,
+        )
         return sized(task.set_display_name(f"evaluate {role}"), LARGE)
 
     trained = {"teacher": train("teacher", teacher, "")}

@@ -18,6 +18,7 @@ from damo_yolo.cli.profile import profile
 from damo_yolo.cli.promote import promote
 from damo_yolo.cli.recipe import recipe
 from damo_yolo.cli.register import register
+from damo_yolo.cli.report import report
 from damo_yolo.cli.sample import sample
 from damo_yolo.cli.search import search
 from damo_yolo.cli.shard import shard
@@ -38,6 +39,7 @@ VERBS = (
     export,
     register,
     promote,
+    report,
     predict,
     models,
     profile,

@@ -31,7 +31,7 @@ ERROR_NAMES = {
 class ErrorConfig(Config):
     """How errors are looked at."""
 
-    shown_score: float = Field(default=0.3, ge=0, le=1)
+    shown_score: float = Field(default=0.4, ge=0, le=1)
     """Detections from it on count in confusions and worst images: what a user would see."""
     num_bins: int = Field(default=10, ge=2)
     """Of the calibration: many bins hold few detections each."""

@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 
 GREY = "#808790"
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#8b5cf6", "#ec4899", "#14b8a6")
-WIDTH_IN = 7.2
+WIDTH_IN = 4.8
+"""A phone shows such a picture at its own size, so its words can be read there."""
 JPEG_QUALITY = 82
 
 MAX_TICK_NAMES = 40
 """With more classes their names would overlap."""
+
+MAX_BARS = 40
+"""With more names the chart would be longer than a screen."""
 
 Point = tuple[float, float]
 
@@ -60,7 +64,7 @@ def class_exposure(exposure: Mapping[str, tuple[float, float]]) -> str:
     """Return how often each class is seen in an epoch, before and after, most frequent first.
 
     Args:
-        exposure: class name to (objects an epoch at raw sizes, objects an epoch with the plan).
+        exposure: class name to (samples an epoch at raw sizes, samples an epoch with the plan).
     """
     ordered = sorted(exposure.items(), key=lambda item: -item[1][0])
     figure, axes = _canvas(height_in=3.0)
@@ -68,13 +72,13 @@ def class_exposure(exposure: Mapping[str, tuple[float, float]]) -> str:
     axes.plot(columns, [pair[0] for _, pair in ordered], color=GREY, label="before")
     axes.bar(columns, [pair[1] for _, pair in ordered], color=COLOURS[0], label="after")
     axes.set_yscale("log")
-    axes.set_ylabel("objects an epoch")
+    axes.set_ylabel("samples an epoch")
     if len(ordered) <= MAX_TICK_NAMES:
-        axes.set_xticks(columns, [name for name, _ in ordered], rotation=60, ha="right")
+        axes.set_xticks(columns, [name for name, _ in ordered], rotation=90)
     else:
         axes.set_xlabel("classes, most frequent first")
     _legend(axes)
-    return _svg(figure, "Objects of each class in an epoch, before and after balancing")
+    return _svg(figure, "Samples of an epoch with each class, before and after balancing")
 
 
 def curves(series: Mapping[str, Sequence[Point]], *, label: str) -> str:
@@ -112,15 +116,68 @@ def grouped_bars(values: Mapping[str, Mapping[str, float]], *, label: str) -> st
 
 
 def ranked_bars(values: Mapping[str, float], *, label: str) -> str:
-    """Return one bar per name, highest first."""
+    """Return one bar across per name, highest first; of many names the ends, with a gap between."""
     ordered = sorted(values.items(), key=lambda item: -item[1])
-    figure, axes = _canvas(height_in=2.9)
-    columns = np.arange(len(ordered))
-    axes.bar(columns, [value for _, value in ordered], color=COLOURS[0])
-    if len(ordered) <= MAX_TICK_NAMES:
-        axes.set_xticks(columns, [name for name, _ in ordered], rotation=60, ha="right")
-    axes.set_ylabel(label)
+    if len(ordered) > MAX_BARS:
+        half = MAX_BARS // 2
+        ordered = [*ordered[:half], (f"({len(ordered) - 2 * half} more)", 0.0), *ordered[-half:]]
+    figure, axes = _canvas(height_in=0.19 * len(ordered) + 0.8)
+    rows = np.arange(len(ordered))
+    axes.barh(rows, [value for _, value in ordered], 0.7, color=COLOURS[0])
+    axes.set_yticks(rows, [name for name, _ in ordered])
+    axes.set_ylim(len(ordered) - 0.4, -0.6)
+    axes.set_xlabel(label)
     return _svg(figure, f"{label}, highest first")
+
+
+def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
+    """Return precision over mean score of (mean score, precision, detections) of each bin."""
+    figure, axes = _canvas(height_in=2.8)
+    axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1, label="as it should be")
+    scores = [score for score, _, _ in bins]
+    most = max((count for _, _, count in bins), default=1)
+    sizes = [12 + 120 * count / most for _, _, count in bins]
+    axes.plot(scores, [p for _, p, _ in bins], color=COLOURS[0], linewidth=1)
+    axes.scatter(scores, [p for _, p, _ in bins], s=sizes, color=COLOURS[0], label="detections")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("score")
+    axes.set_ylabel("share that is right")
+    _legend(axes)
+    return _svg(figure, "How far scores can be believed")
+
+
+def precision_curves(series: Mapping[str, Sequence[float]]) -> str:
+    """Return precision over recall 0, 0.01, ..., 1; one line per name."""
+    figure, axes = _canvas(height_in=2.8)
+    for number, (name, values) in enumerate(series.items()):
+        recall = np.linspace(0, 1, len(values))
+        axes.plot(recall, values, color=COLOURS[number % len(COLOURS)], label=name, linewidth=1.4)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    _legend(axes)
+    return _svg(figure, "Precision over recall")
+
+
+def intervals(values: Mapping[str, tuple[float, float, float]], *, label: str) -> str:
+    """Return a dot with its interval per name; the line is at 0.
+
+    Args:
+        values: name to (value, low, high).
+        label: of the horizontal axis.
+    """
+    figure, axes = _canvas(height_in=0.26 * len(values) + 0.8)
+    axes.axvline(0, color=GREY, linewidth=1)
+    for row, (value, low, high) in enumerate(values.values()):
+        colour = COLOURS[2] if low > 0 else COLOURS[3] if high < 0 else GREY
+        axes.plot((low, high), (row, row), color=colour, linewidth=2)
+        axes.plot(value, row, "o", color=colour, markersize=5)
+    axes.set_yticks(np.arange(len(values)), list(values))
+    axes.set_ylim(len(values) - 0.4, -0.6)
+    axes.set_xlabel(label)
+    return _svg(figure, f"{label}, with its interval")
 
 
 def _canvas(*, height_in: float) -> tuple[Figure, Axes]:

@@ -1,36 +1,90 @@
-"""The self-contained HTML page of a run."""
+"""A self-contained HTML page: answers first, then sections of tables and pictures.
 
-from dataclasses import dataclass, field
+Whatever a page shows is given as these few nouns, so a new section needs no template.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from damo_yolo.reporting.summary import ModelRow, Summary
+Status = Literal["good", "bad", "open"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Charts as SVG text, photographs as `data:` addresses; empty where there is none."""
+class Card:
+    """A question that the reader has, and its answer."""
 
-    balance: str = ""
-    class_exposure: str = ""
-    training_samples: str = ""
-    losses: str = ""
-    ap_by_source: str = ""
-    ap_by_class: str = ""
-    detections: list[str] = field(default_factory=list)
+    question: str
+    answer: str
+    """A few words."""
+    status: Status
+    """Good, bad, or open: not known, or no difference shown."""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
-    """Figures that only the page shows."""
+class Table:
+    """Rows of text; the first column is to the left, numbers to the right."""
 
-    lineage: dict[str, str]
-    """What it is to its hash or location."""
-    settings: dict[str, str]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    text_columns: frozenset[int] = frozenset({0})
+    """Columns of words: to the left, and broken into lines."""
 
 
-def render_page(summary: Summary, pictures: Pictures, details: Details) -> str:
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture drawn as SVG text."""
+
+    svg: str
+    caption: str
+
+    @property
+    def markup(self) -> Markup:
+        """The SVG, which the page takes as it is."""
+        return Markup(self.svg)
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photograph as a `data:` address."""
+
+    address: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    lead: str = ""
+    """What to know before looking."""
+    charts: Sequence[Chart] = ()
+    tables: Sequence[Table] = ()
+    photos: Sequence[Photo] = ()
+
+    @property
+    def anchor(self) -> str:
+        """Name of the section in an address."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The whole."""
+
+    title: str
+    subtitle: str
+    cards: Sequence[Card]
+    sections: Sequence[Section]
+
+
+def render_page(page: Page) -> str:
     """Return the page: no script, no external address, light and dark, readable on a phone."""
     environment = Environment(
         loader=PackageLoader("damo_yolo.reporting"),
@@ -38,48 +92,14 @@ def render_page(summary: Summary, pictures: Pictures, details: Details) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["figure"] = _figure
-    return environment.get_template("report.html.j2").render(
-        summary=summary,
-        verdict=verdict_of(summary),
-        pictures=pictures,
-        svg=Markup,
-        details=details,
-        sources=sorted({name for row in summary.models for name in row.ap_by_source}),
-    )
+    return environment.get_template("report.html.j2").render(page=page)
 
 
-def verdict_of(summary: Summary) -> list[str]:
-    """Return the answers a reader wants first, one sentence each."""
-    rows = {row.name.split()[0]: row for row in summary.models}
-    sentences = []
-    student, twin = rows.get("student"), rows.get("twin")
-    if student is not None and student.ap50 is not None:
-        sentences.append(f"The student reaches AP50 {student.ap50:.3f} on '{summary.headline}'.")
-    if student is not None and twin is not None:
-        sentences.append(_compare(student, twin))
-    failed = [gate.name for gate in summary.gates if gate.status == "failed"]
-    open_gates = [gate.name for gate in summary.gates if gate.status == "not attested"]
-    name = f"{summary.registered_model} version {summary.version}"
-    if failed:
-        sentences.append(f"{name} stays {summary.alias}: failed {', '.join(failed)}.")
-    else:
-        sentences.append(f"{name} is {summary.alias}: every gate that was measured passed.")
-    if open_gates:
-        sentences.append(f"Not attested here: {', '.join(open_gates)}.")
-    return sentences
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a figure as text, a dash where there is none (-1 in COCO's figures)."""
+    return "–" if value is None or value == -1 else f"{value:.{digits}f}"  # noqa: RUF001 - a dash
 
 
-def _compare(student: ModelRow, twin: ModelRow) -> str:
-    if student.ap is None or twin.ap is None:
-        return "The student or its twin was not measured."
-    gap = student.ap - twin.ap
-    word = "above" if gap > 0 else "below"
-    return (
-        f"Distilled, it lies {abs(gap):.3f} AP {word} its undistilled twin ({twin.ap:.3f}); "
-        "one run each, so a gap of a few hundredths is noise."
-    )
-
-
-def _figure(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001 - a dash for "none"
+def percent(value: float) -> str:
+    """Return a share 0..1 as text."""
+    return f"{100 * value:.1f} %"

@@ -42,8 +42,21 @@ class GateRow(Config):
     limit: float | None = None
 
 
+class TwinRow(Config):
+    """The student against the same model trained without a teacher, on the same images."""
+
+    difference: float
+    """AP of the student less AP of its twin."""
+    low: float
+    """Ends of the interval of the difference."""
+    high: float
+    confidence: float
+    verdict: str
+    """`better`, `worse` or `no difference shown`."""
+
+
 class Summary(Config):
-    """Everything the final table shows."""
+    """Everything the final table shows; what no stage made is empty."""
 
     num_classes: int
     """Classes with training objects, after merging."""
@@ -51,12 +64,13 @@ class Summary(Config):
     """Classes of the unified label space: the width of the head."""
     datasets: tuple[DatasetRow, ...]
     models: tuple[ModelRow, ...]
-    registered_model: str
-    version: int
-    alias: str
+    twin: TwinRow | None = None
+    registered_model: str = ""
+    version: int | None = None
+    alias: str = ""
     """`champion` when it was promoted, else `challenger`."""
-    gates: tuple[GateRow, ...]
-    tracking_uri: str
+    gates: tuple[GateRow, ...] = ()
+    tracking_uri: str = ""
     report_uri: str
-    headline: str
+    headline: str = ""
     """Name of the validation set that AP refers to."""

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from damo_yolo import storage
-from damo_yolo.reporting.summary import Summary
+from damo_yolo.reporting.summary import Summary, TwinRow
 
 
 def print_summary(summary_uri: str, console: Console) -> None:
@@ -20,11 +20,15 @@ def print_summary(summary_uri: str, console: Console) -> None:
     console.print(_models(summary))
     if any(row.ap_by_source for row in summary.models):
         console.print(_sources(summary))
-    console.print(_gates(summary))
-    console.print(
-        f"registered [bold]{summary.registered_model} v{summary.version}[/]"
-        f" as [bold]{summary.alias}[/]   ({summary.tracking_uri})"
-    )
+    if summary.twin is not None:
+        console.print(_twin(summary.twin))
+    if summary.gates:
+        console.print(_gates(summary))
+    if summary.version is not None:
+        console.print(
+            f"registered [bold]{summary.registered_model} v{summary.version}[/]"
+            f" as [bold]{summary.alias}[/]   ({summary.tracking_uri})"
+        )
     console.print(f"report     {summary.report_uri}", soft_wrap=True)
 
 
@@ -76,6 +80,13 @@ def _sources(summary: Summary) -> Table:
     for row in rows:
         table.add_row(row.name, *(_figure(row.ap_by_source.get(name), 3) for name in names))
     return table
+
+
+def _twin(twin: TwinRow) -> str:
+    return (
+        f"student against its undistilled twin: AP {twin.difference:+.3f} ({twin.confidence:.0%} "
+        f"interval {twin.low:+.3f} to {twin.high:+.3f}): [bold]{twin.verdict}[/]"
+    )
 
 
 def _gates(summary: Summary) -> Table:

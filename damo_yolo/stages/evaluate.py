@@ -101,6 +101,13 @@ class EvaluateResult(Config):
     manifest_sha256: str
     """Of the validation shards."""
 
+    def to_metrics(self) -> dict[str, float]:
+        """Return the figures that a tracker lists, those of the other datasets by name."""
+        others = {f"ap_{name}": found.ap for name, found in self.datasets.items()}
+        others.pop(f"ap_{self.headline}")
+        named = {name: float(getattr(self, name)) for name in _HEADLINE_FIGURES}
+        return {name: value for name, value in (named | others).items() if value >= 0}
+
 
 def evaluate_model(
     *,

@@ -4,6 +4,9 @@ from pathlib import Path
 import pytest
 
 from damo_yolo.errors import DataError
+from damo_yolo.evaluation.sources import SourceRanking
+from damo_yolo.export.onnx import export_onnx
+from damo_yolo.inference.model_folder import load_model
 from damo_yolo.stages.evaluate import EvaluateConfig, EvaluateResult, evaluate_model
 from tests.detector_builders import (
     NAMES,
@@ -43,7 +46,7 @@ def test_the_same_inputs_give_the_same_bytes(shards: str, model: str, tmp_path: 
     for name in ("first", "second"):
         evaluate_model(model_uri=model, shards_uri=shards, out_uri=str(tmp_path / name))
 
-    for name in ("metrics.json", "detections.json"):
+    for name in ("metrics.json", "detections.json", "detections.parquet", "errors.json"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
@@ -73,6 +76,48 @@ def test_batches_change_nothing(shards: str, model: str, tmp_path: Path) -> None
     ]
 
     assert results[0].overall.ap == pytest.approx(results[1].overall.ap, abs=1e-6)
+
+
+def test_pycocotools_agrees_when_asked(shards: str, model: str, tmp_path: Path) -> None:
+    checked, unchecked = (
+        evaluate_model(
+            model_uri=model,
+            shards_uri=shards,
+            out_uri=str(tmp_path),
+            config=EvaluateConfig(cross_check=cross_check),
+        )
+        for cross_check in (True, False)
+    )
+
+    assert checked.cross_check is not None
+    assert checked.cross_check < 1e-9
+    assert unchecked.cross_check is None
+
+
+def test_with_a_plan_the_sources_are_ranked(shards: str, model: str, tmp_path: Path) -> None:
+    plan = str(Path(shards).parent / "plan")
+
+    evaluate_model(model_uri=model, shards_uri=shards, plan_uri=plan, out_uri=str(tmp_path))
+
+    ranking = SourceRanking.model_validate_json((tmp_path / "sources.json").read_text("utf-8"))
+    (source,) = ranking.sources
+    assert (source.name, source.num_images, ranking.headline) == ("half", 4, "full")
+    assert source.draws_share == pytest.approx(1.0)
+    assert source.val_ap is not None
+
+
+def test_an_exported_artifact_is_evaluated_alike(shards: str, model: str, tmp_path: Path) -> None:
+    loaded = load_model(model)
+    path = tmp_path / "model.onnx"
+    export_onnx(loaded.detector, loaded.info, path)
+
+    ours, theirs = (
+        evaluate_model(model_uri=uri, shards_uri=shards, out_uri=str(tmp_path / name))
+        for name, uri in (("torch", model), ("onnx", str(path)))
+    )
+
+    assert theirs.overall.ap == pytest.approx(ours.overall.ap, abs=1e-4)
+    assert theirs.overall.num_objects == ours.overall.num_objects
 
 
 def test_a_model_of_other_classes_is_refused(shards: str, tmp_path: Path) -> None:
