@@ -16,6 +16,7 @@ def train_detector(
     image_size: int,
     workers: int,
     seed: int,
+    overrides: str,
     teacher_uri: str,
     tracking_uri: str,
     rayjob: str,
@@ -23,7 +24,7 @@ def train_detector(
     code_version: str,
     checkpoint: dsl.Output[dsl.Model],
 ) -> str:
-    """Train by a named recipe; epochs or image size 0 keep the recipe's."""
+    """Train by a named recipe and what a sweep found; epochs or image size 0 keep the recipe's."""
     from damo_yolo.artifacts import output_uri
     from damo_yolo.recipes.choose import choose_recipe
     from damo_yolo.stages.train import train_detector
@@ -31,7 +32,7 @@ def train_detector(
 
     config = choose_recipe(
         recipe, role=role, model=model, epochs=epochs, image_size=image_size, seed=seed
-    )
+    ).with_overrides(overrides.split())
     checkpoint.uri = output_uri(
         workspace,
         role,

@@ -1,6 +1,6 @@
 """From several datasets to one promoted detector.
 
-catalog -> check -> merge -> balance -> shard -> teacher -> student -> evaluate -> export
+catalog -> check -> merge -> balance -> shard -> [tune] -> teacher -> student -> evaluate -> export
 -> register -> promote -> report
 
     kfp-run pipelines/general_class.py                       # this machine
@@ -22,6 +22,7 @@ from components import register as register_step
 from components import report as report_step
 from components import shard as shard_step
 from components import train as train_step
+from components import tune as tune_step
 from pipelines.resources import LARGE, SMALL, sized
 
 
@@ -42,6 +43,8 @@ def general_class(
     min_ap50: float = 0.3,
     tracking_uri: str = "",
     rayjob: str = "",
+    tune_trials: int = 0,
+    tune_steps: int = 0,
 ) -> str:
     """Merge, balance, shard, train, distil, evaluate, export, register, promote, report.
 
@@ -61,6 +64,9 @@ def general_class(
         min_ap50: gate: AP50 below it never becomes champion.
         tracking_uri: MLflow; empty keeps an SQLite file in the workspace.
         rayjob: YAML of a RayJob, or its location: training gets a Ray cluster of its own.
+        tune_trials: points of a sweep over the loss weights before the student, which takes what
+            is proven better; 0 trains with the recipe's.
+        tune_steps: length of a trial; 0: the recipe's.
     """
     opened = catalog_step.open_catalog(
         catalog=catalog, workspace=workspace, seed=seed, tracking_uri=tracking_uri
@@ -86,7 +92,26 @@ def general_class(
     sharded = sized(shard_step.write_shards(records_uri=records, plan_uri=plan, **run), LARGE)
     shards = sharded.outputs["Output"]
 
-    def train(role: str, model: str, teacher_uri: str) -> dsl.PipelineTask:
+    tuned = sized(
+        tune_step.tune_detector(
+            shards_uri=shards,
+            plan_uri=plan,
+            space="loss-weights",
+            trials=tune_trials,
+            steps=tune_steps,
+            seeds=3,
+            model=student,
+            recipe=recipe,
+            epochs=epochs,
+            image_size=image_size,
+            seed=seed,
+            tracking_uri=opened.outputs["tracking_uri"],
+            **run,
+        ),
+        LARGE,
+    )
+
+    def train(role: str, model: str, teacher_uri: str, overrides: object = "") -> dsl.PipelineTask:
         task = train_step.train_detector(
             shards_uri=shards,
             plan_uri=plan,
@@ -97,6 +122,7 @@ def general_class(
             image_size=image_size,
             workers=workers,
             seed=seed,
+            overrides=overrides,
             teacher_uri=teacher_uri,
             rayjob=rayjob,
             tracking_uri=opened.outputs["tracking_uri"],
@@ -117,8 +143,8 @@ def general_class(
 
     trained = {"teacher": train("teacher", teacher, "")}
     teacher_uri = trained["teacher"].outputs["Output"]
-    trained["student"] = train("student", student, teacher_uri)
-    trained["twin"] = train("twin", student, "")
+    trained["student"] = train("student", student, teacher_uri, tuned.outputs["overrides"])
+    trained["twin"] = train("twin", student, "", tuned.outputs["overrides"])
     model_uris = {role: task.outputs["Output"] for role, task in trained.items()}
     metrics_uris = {role: evaluate(role, uri).outputs["Output"] for role, uri in model_uris.items()}
     exported = sized(
@@ -150,6 +176,7 @@ def general_class(
         records_uri=records,
         plan_uri=plan,
         shards_uri=shards,
+        tuning_uri=tuned.outputs["tuning_uri"],
         **{f"{role}_uri": uri for role, uri in model_uris.items()},
         **{f"{role}_evaluation_uri": uri for role, uri in metrics_uris.items()},
         export_uri=export,

@@ -53,18 +53,25 @@ def kfp_run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return run_program(sys.executable, "-m", "damo_yolo.cli.kfp_run", *arguments, cwd=cwd)
 
 
-def test_the_pipeline_compiles_as_the_kfp_manual_says(tmp_path: Path) -> None:
-    target = tmp_path / "general_class.yaml"
+@pytest.mark.parametrize(
+    ("file", "steps"),
+    [
+        ("general_class.py", {"check-catalog", "merge-datasets", "tune-detector", "promote-model"}),
+        ("loss_weights.py", {"merge-datasets", "write-shards", "tune-detector", "register-model"}),
+    ],
+)
+def test_the_pipelines_compile_as_the_kfp_manual_says(
+    tmp_path: Path, file: str, steps: set[str]
+) -> None:
+    target, pipeline = tmp_path / "pipeline.yaml", str(PIPELINE.with_name(file))
 
     done = run_program(
-        str(SHIM), "dsl", "compile", "--py", str(PIPELINE), "--output", str(target), cwd=ROOT
+        str(SHIM), "dsl", "compile", "--py", pipeline, "--output", str(target), cwd=ROOT
     )
 
     assert done.returncode == 0, done.stderr
     spec = next(yaml.safe_load_all(target.read_text()))
-    assert {"check-catalog", "merge-datasets", "train-detector", "promote-model"} <= set(
-        spec["root"]["dag"]["tasks"]
-    )
+    assert {"train-detector", *steps} <= set(spec["root"]["dag"]["tasks"])
     for executor in spec["deploymentSpec"]["executors"].values():
         assert "pip install" not in " ".join(executor["container"]["command"])
 
