@@ -2,16 +2,19 @@
 
 For each training dataset of a finished run in turn: its boxes are moved by a third of their size,
 the shards are written anew, and `damo-yolo evaluate --plan` ranks the sources: with MODEL, trained
-on the honest data, as the witness, and for datasets after `--train` with a detector that was trained
-on the bad data.
+on the honest data, as the witness, and for datasets after `--train` with a detector that was
+trained on the bad data.
 """
 
 import argparse
 import json
+import os
+import platform
 import shutil
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,13 @@ def main() -> None:
                 )
                 out = Path(folder) / f"{bad}-trained"
                 rows.append(_row(bad, "bad", _ranked(model, shards, options.plan, out)))
-    result = {"date": datetime.now(UTC).date().isoformat(), "shift": SHIFT, "rows": rows}
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {name: metadata.version(name) for name in ("torch", "numpy")},
+        "shift": SHIFT,
+        "rows": rows,
+    }
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
