@@ -29,7 +29,7 @@ class ProfileConfig(Config):
     """Random networks of the space that the model is fitted to."""
     held_out: int = Field(default=20, ge=4)
     """Further ones that only measure its error."""
-    rounds: int = Field(default=40, ge=5)
+    rounds: int = Field(default=60, ge=5)
     """Runs of each network, all in turn; a busy machine needs more."""
     threads: int = Field(default=1, ge=1)
     """Processor threads of a network."""
