@@ -47,7 +47,7 @@ def before_after(shares: Mapping[str, tuple[float, float]]) -> str:
     Args:
         shares: dataset to (share of images, share of draws), each 0..1.
     """
-    figure, axes = _canvas(height_in=0.55 * len(shares) + 1.1)
+    figure, axes = canvas(height_in=0.55 * len(shares) + 1.1)
     rows = np.arange(len(shares))
     before = [100 * pair[0] for pair in shares.values()]
     after = [100 * pair[1] for pair in shares.values()]
@@ -56,8 +56,8 @@ def before_after(shares: Mapping[str, tuple[float, float]]) -> str:
     axes.set_yticks(rows, list(shares))
     axes.invert_yaxis()
     axes.set_xlabel("share, %")
-    _legend(axes)
-    return _svg(figure, "Share of each dataset before and after balancing")
+    legend(axes)
+    return as_svg(figure, "Share of each dataset before and after balancing")
 
 
 def class_exposure(exposure: Mapping[str, tuple[float, float]]) -> str:
@@ -67,7 +67,7 @@ def class_exposure(exposure: Mapping[str, tuple[float, float]]) -> str:
         exposure: class name to (samples an epoch at raw sizes, samples an epoch with the plan).
     """
     ordered = sorted(exposure.items(), key=lambda item: -item[1][0])
-    figure, axes = _canvas(height_in=3.0)
+    figure, axes = canvas(height_in=3.0)
     columns = np.arange(len(ordered))
     axes.plot(columns, [pair[0] for _, pair in ordered], color=GREY, label="before")
     axes.bar(columns, [pair[1] for _, pair in ordered], color=COLOURS[0], label="after")
@@ -77,8 +77,8 @@ def class_exposure(exposure: Mapping[str, tuple[float, float]]) -> str:
         axes.set_xticks(columns, [name for name, _ in ordered], rotation=90)
     else:
         axes.set_xlabel("classes, most frequent first")
-    _legend(axes)
-    return _svg(figure, "Samples of an epoch with each class, before and after balancing")
+    legend(axes)
+    return as_svg(figure, "Samples of an epoch with each class, before and after balancing")
 
 
 def curves(series: Mapping[str, Sequence[Point]], *, label: str) -> str:
@@ -88,20 +88,20 @@ def curves(series: Mapping[str, Sequence[Point]], *, label: str) -> str:
         series: name to (step, value) points.
         label: of the vertical axis.
     """
-    figure, axes = _canvas(height_in=2.8)
+    figure, axes = canvas(height_in=2.8)
     for number, (name, points) in enumerate(series.items()):
         steps, values = zip(*points, strict=True) if points else ((), ())
         axes.plot(steps, values, color=COLOURS[number % len(COLOURS)], label=name, linewidth=1.4)
     axes.set_xlabel("step")
     axes.set_ylabel(label)
-    _legend(axes)
-    return _svg(figure, f"{label} over steps")
+    legend(axes)
+    return as_svg(figure, f"{label} over steps")
 
 
 def grouped_bars(values: Mapping[str, Mapping[str, float]], *, label: str) -> str:
     """Return groups of bars: outer keys are the groups, inner keys the colours."""
     names = list(dict.fromkeys(name for group in values.values() for name in group))
-    figure, axes = _canvas(height_in=2.8)
+    figure, axes = canvas(height_in=2.8)
     columns = np.arange(len(values))
     width = 0.8 / max(1, len(names))
     for number, name in enumerate(names):
@@ -111,8 +111,8 @@ def grouped_bars(values: Mapping[str, Mapping[str, float]], *, label: str) -> st
         axes.bar(columns + offset, heights, 0.9 * width, color=colour, label=name)
     axes.set_xticks(columns, list(values))
     axes.set_ylabel(label)
-    _legend(axes)
-    return _svg(figure, f"{label} by group")
+    legend(axes)
+    return as_svg(figure, f"{label} by group")
 
 
 def ranked_bars(values: Mapping[str, float], *, label: str) -> str:
@@ -121,18 +121,18 @@ def ranked_bars(values: Mapping[str, float], *, label: str) -> str:
     if len(ordered) > MAX_BARS:
         half = MAX_BARS // 2
         ordered = [*ordered[:half], (f"({len(ordered) - 2 * half} more)", 0.0), *ordered[-half:]]
-    figure, axes = _canvas(height_in=0.19 * len(ordered) + 0.8)
+    figure, axes = canvas(height_in=0.19 * len(ordered) + 0.8)
     rows = np.arange(len(ordered))
     axes.barh(rows, [value for _, value in ordered], 0.7, color=COLOURS[0])
     axes.set_yticks(rows, [name for name, _ in ordered])
     axes.set_ylim(len(ordered) - 0.4, -0.6)
     axes.set_xlabel(label)
-    return _svg(figure, f"{label}, highest first")
+    return as_svg(figure, f"{label}, highest first")
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
     """Return precision over mean score of (mean score, precision, detections) of each bin."""
-    figure, axes = _canvas(height_in=2.8)
+    figure, axes = canvas(height_in=2.8)
     axes.plot((0, 1), (0, 1), color=GREY, linestyle="--", linewidth=1, label="as it should be")
     scores = [score for score, _, _ in bins]
     most = max((count for _, _, count in bins), default=1)
@@ -143,13 +143,13 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
     axes.set_ylim(0, 1)
     axes.set_xlabel("score")
     axes.set_ylabel("share that is right")
-    _legend(axes)
-    return _svg(figure, "How far scores can be believed")
+    legend(axes)
+    return as_svg(figure, "How far scores can be believed")
 
 
 def precision_curves(series: Mapping[str, Sequence[float]]) -> str:
     """Return precision over recall 0, 0.01, ..., 1; one line per name."""
-    figure, axes = _canvas(height_in=2.8)
+    figure, axes = canvas(height_in=2.8)
     for number, (name, values) in enumerate(series.items()):
         recall = np.linspace(0, 1, len(values))
         axes.plot(recall, values, color=COLOURS[number % len(COLOURS)], label=name, linewidth=1.4)
@@ -157,8 +157,8 @@ def precision_curves(series: Mapping[str, Sequence[float]]) -> str:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
-    _legend(axes)
-    return _svg(figure, "Precision over recall")
+    legend(axes)
+    return as_svg(figure, "Precision over recall")
 
 
 def intervals(values: Mapping[str, tuple[float, float, float]], *, label: str) -> str:
@@ -168,7 +168,7 @@ def intervals(values: Mapping[str, tuple[float, float, float]], *, label: str) -
         values: name to (value, low, high).
         label: of the horizontal axis.
     """
-    figure, axes = _canvas(height_in=0.26 * len(values) + 0.8)
+    figure, axes = canvas(height_in=0.26 * len(values) + 0.8)
     axes.axvline(0, color=GREY, linewidth=1)
     for row, (value, low, high) in enumerate(values.values()):
         colour = COLOURS[2] if low > 0 else COLOURS[3] if high < 0 else GREY
@@ -177,10 +177,11 @@ def intervals(values: Mapping[str, tuple[float, float, float]], *, label: str) -
     axes.set_yticks(np.arange(len(values)), list(values))
     axes.set_ylim(len(values) - 0.4, -0.6)
     axes.set_xlabel(label)
-    return _svg(figure, f"{label}, with its interval")
+    return as_svg(figure, f"{label}, with its interval")
 
 
-def _canvas(*, height_in: float) -> tuple[Figure, Axes]:
+def canvas(*, height_in: float) -> tuple[Figure, Axes]:
+    """Return an empty chart in the report's style."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     axes = figure.add_subplot()
     axes.tick_params(which="both", colors=GREY, labelsize=8)
@@ -193,14 +194,15 @@ def _canvas(*, height_in: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes) -> None:
     """Name the colours above the chart, where nothing is drawn."""
     axes.legend(
         frameon=False, labelcolor=GREY, fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(0, 1)
     )
 
 
-def _svg(figure: Figure, title: str) -> str:
+def as_svg(figure: Figure, title: str) -> str:
+    """Return a chart as SVG text, the same for the same chart."""
     text = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
