@@ -2,7 +2,9 @@
 
 import typer
 
+from damo_yolo.cli.attest import attest
 from damo_yolo.cli.balance import balance
+from damo_yolo.cli.benchmark import benchmark
 from damo_yolo.cli.check import check
 from damo_yolo.cli.compare import compare
 from damo_yolo.cli.console import run_app
@@ -37,6 +39,8 @@ VERBS = (
     evaluate,
     compare,
     export,
+    attest,
+    benchmark,
     register,
     promote,
     report,

@@ -87,6 +87,7 @@ class EngineBackend(GraphBackend):
         self._outputs = [name for name in names if name != INPUT_NAME]
         batch = engine.get_tensor_shape(INPUT_NAME)[0]
         super().__init__(info, max_batch=batch if batch > 0 else None)
+        self.device: str = torch.cuda.get_device_name()
 
     def _values(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         torch, context = self._torch, self._context
