@@ -35,6 +35,7 @@ from damo_yolo.inference.backends import Backend, open_backend
 from damo_yolo.inference.detect import DetectConfig
 from damo_yolo.inference.info import DetectorInfo, check_same_classes
 from damo_yolo.labels.space import LabelSpace
+from damo_yolo.mixing.plan import SamplePlan
 from damo_yolo.samples import Detections
 
 METRICS_FILE = "metrics.json"
@@ -139,6 +140,9 @@ def evaluate_model(
     """
     config = config or EvaluateConfig()
     validation = read_validation_set(shards_uri)
+    own_classes = _own_classes(catalog_uri, validation) if catalog_uri else {}
+    if plan_uri:
+        SamplePlan.read(plan_uri)  # fails now if there is none
     backend = open_backend(model_uri, threads=config.threads)
     check_same_classes(
         backend.class_names, validation.class_names, what=f"{model_uri} and {shards_uri}"
@@ -167,9 +171,8 @@ def evaluate_model(
         places = {"shards_uri": shards_uri, "plan_uri": plan_uri}
         ranking = _rank(backend, validation, detections, result, config, **places)
         _write(out_uri, SOURCES_FILE, ranking)
-    if catalog_uri:
-        challenge = _in_own_classes(catalog_uri, validation, detections, out_uri)
-        result = result.model_copy(update={"openimages": challenge})
+    challenge = _in_own_classes(own_classes, validation, detections, out_uri)
+    result = result.model_copy(update={"openimages": challenge})
     _write(out_uri, METRICS_FILE, result)  # last: it says that the evaluation is whole
     return result
 
@@ -305,15 +308,21 @@ def _rank(
     )
 
 
-def _in_own_classes(
-    catalog_uri: str, validation: ValidationSet, detections: Sequence[Detections], out_uri: str
-) -> dict[str, OpenImagesAp]:
-    """Write each dataset's detections in its own classes; return the challenge's AP50."""
+def _own_classes(catalog_uri: str, validation: ValidationSet) -> dict[str, SourceClasses]:
     catalog = load_catalog(catalog_uri)
     space = LabelSpace.load(catalog.label_space)
+    return {name: SourceClasses.of(catalog.dataset(name), space) for name in validation.datasets}
+
+
+def _in_own_classes(
+    own_classes: Mapping[str, SourceClasses],
+    validation: ValidationSet,
+    detections: Sequence[Detections],
+    out_uri: str,
+) -> dict[str, OpenImagesAp]:
+    """Write each dataset's detections in its own classes; return the challenge's AP50."""
     challenge = {}
-    for name in validation.datasets:
-        classes = SourceClasses.of(catalog.dataset(name), space)
+    for name, classes in own_classes.items():
         truths = validation.of_dataset(name)
         own = {truth.key for truth in truths}
         found = [item for item in detections if item.key in own]

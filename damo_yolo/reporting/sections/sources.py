@@ -32,7 +32,7 @@ def source_section(files: RunFiles) -> Section | None:
             number(item.on_headline),
             f"{item.effect:+.3f}",
         )
-        for item in (*ranking.classes[:SHOWN], *ranking.classes[: -SHOWN - 1 : -1][::-1])
+        for item in (*ranking.classes[:SHOWN], *ranking.classes[SHOWN:][-SHOWN:])
     ]
     return Section(
         "Sources",
