@@ -21,6 +21,7 @@ from damo_yolo.training.ranks import (
     Meeting,
     is_parallel,
     mean_over_ranks,
+    with_pooled_statistics,
 )
 from damo_yolo.training.reporter import FINISH, GO_ON, PAUSE, Loader, PausedError, Record, Reporter
 from damo_yolo.training.schedule import (
@@ -78,9 +79,13 @@ def train(
     run = prepare(
         state, loader, reporter, teacher=teacher, validator=validator, timeout_s=timeout_s
     )
-    for epoch in range(state.position.epoch, run.timeline.epochs):
-        if state.is_over or train_one_epoch(run, loader, epoch):
-            return
+    try:
+        for epoch in range(state.position.epoch, run.timeline.epochs):
+            if state.is_over or train_one_epoch(run, loader, epoch):
+                return
+    except RuntimeError as error:
+        run.meeting.explain(error)
+        raise
 
 
 def prepare(
@@ -169,7 +174,7 @@ def _validate(run: Run, epoch: int, *, is_last: bool) -> dict[str, float]:
     if (epoch + 1) % config.every_epochs and not is_last:
         return {}
     state = run.state
-    weights = state.average.state_dict()
+    weights = with_pooled_statistics(state.model.detector, state.average.state_dict())
     figures = run.validator.evaluate(weights)
     best = state.best
     better = best.is_better(figures["ap"], config)
@@ -200,17 +205,13 @@ def train_step(run: Run, batch: Batch) -> tuple[steps.StepLosses, dict[str, floa
     state.model.is_aligning = _is_aligning(run, step)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     local = steps.to_device(batch, run.device, layout=layout)
-    try:
-        losses = steps.backward(
-            run.model,
-            steps.split(local, run.num_parts),
-            teacher=run.teacher,
-            distill_weight=_distill_weight(run, step),
-            precision=run.precision,
-        )
-    except RuntimeError as error:
-        run.meeting.explain(error)
-        raise
+    losses = steps.backward(
+        run.model,
+        steps.split(local, run.num_parts),
+        teacher=run.teacher,
+        distill_weight=_distill_weight(run, step),
+        precision=run.precision,
+    )
     gradients = _gradients(state.model.detector)
     norm = nn.utils.get_total_norm(gradients)
     if not torch.isfinite(norm):

@@ -4,6 +4,7 @@ Every function here is a collective: all ranks call it at the same step, or none
 """
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,11 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from damo_yolo.errors import TrainingError
-from damo_yolo.training.ema import WeightAverage
 
 DEFAULT_TIMEOUT_S = 600.0
 LAST_LOOK_S = 5.0
 """After a collective has failed: how long to wait for ranks that still come."""
+
+
+_BROKEN = re.compile(r"Timed out|timed out|Connection (closed|reset|refused)|Broken pipe")
+"""In what gloo says when a collective fails: a plain RuntimeError."""
 
 
 class LostRankError(TrainingError):
@@ -60,7 +64,8 @@ class Meeting:
 
         Every rank that is still alive gets such an error, and comes here.
         """
-        if self._group is not None and isinstance(error, dist.DistError):
+        is_collective = isinstance(error, dist.DistError) or _BROKEN.search(str(error))
+        if self._group is not None and is_collective:
             self._wait(LAST_LOOK_S)
 
     def _wait(self, timeout_s: float) -> None:
@@ -109,30 +114,42 @@ def gather_objects(value: object) -> list[Any]:
     return values
 
 
-def pool_norm_statistics(model: nn.Module, average: WeightAverage) -> None:
-    """Make the running statistics of all ranks one, in the model and in its average.
+def norm_statistics(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of the running statistics among the tensors of a model, by name.
 
-    Batch normalisation on CPU sees the images of its own rank only. Training never reads running
-    statistics, so pooling them where a checkpoint is written leaves every weight as it was and
-    gives evaluation what all ranks saw: the mean of means, and the mean of variances plus the
-    variance of means.
+    Args:
+        model: whose batch norms are meant.
+        tensors: its state dict, or an average of it.
     """
-    if not is_parallel():
-        return
-    names = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
-    for tensors in (dict(model.named_buffers()), average.state_dict()):
-        means = [tensors[f"{name}.running_mean"] for name in names]
-        variances = [tensors[f"{name}.running_var"] for name in names]
-        _pool(means, variances)
+    return {
+        f"{name}.{kind}": tensors[f"{name}.{kind}"].clone()
+        for kind in ("running_mean", "running_var")
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+    }
 
 
 @torch.no_grad()
-def _pool(means: list[Tensor], variances: list[Tensor]) -> None:
-    own_means = torch.cat(means)
+def with_pooled_statistics(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the tensors with running statistics of all ranks in place of this one's.
+
+    Batch normalisation on CPU sees the images of its own rank only. Training never reads running
+    statistics; evaluation gets what all ranks saw: the mean of means, and the mean of variances
+    plus the variance of means. Nothing changes in place: when a checkpoint is written must not
+    matter to a run.
+
+    Args:
+        model: whose batch norms are meant.
+        tensors: its state dict, or an average of it.
+    """
+    if not is_parallel():
+        return tensors
+    own = norm_statistics(model, tensors)
+    means = [name for name in own if name.endswith("running_mean")]
+    variances = [name for name in own if name.endswith("running_var")]
+    own_means = torch.cat([own[name] for name in means])
     pooled_means = mean_over_ranks(own_means)
-    spread = torch.cat(variances) + (own_means - pooled_means) ** 2
-    sizes = [len(mean) for mean in means]
-    for target, value in zip(means, torch.split(pooled_means, sizes), strict=True):
-        target.copy_(value)
-    for target, value in zip(variances, torch.split(mean_over_ranks(spread), sizes), strict=True):
-        target.copy_(value)
+    spread = torch.cat([own[name] for name in variances]) + (own_means - pooled_means) ** 2
+    sizes = [len(own[name]) for name in means]
+    pooled = torch.split(pooled_means, sizes) + torch.split(mean_over_ranks(spread), sizes)
+    return {**tensors, **dict(zip((*means, *variances), pooled, strict=True))}

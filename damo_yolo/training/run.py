@@ -20,7 +20,7 @@ from damo_yolo.training.build import build_state, load_teacher, start_from, writ
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.loop import train
 from damo_yolo.training.progress import MetricsLog
-from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S
+from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S, with_pooled_statistics
 from damo_yolo.training.reporter import GO_ON, Record
 from damo_yolo.training.state import TrainState, load_state, save_state, write_tensors
 from damo_yolo.training.validation import Validator
@@ -162,18 +162,21 @@ def run_training(
             validator=validator,
             timeout_s=job.timeout_s,
         )
+    last = with_pooled_statistics(state.model.detector, state.average.state_dict())
     if rank == 0:
-        _write_models(job, state, space)
+        _write_models(job, state, last, space)
 
 
-def _write_models(job: TrainJob, state: TrainState, space: LabelSpace) -> None:
+def _write_models(
+    job: TrainJob, state: TrainState, last: Mapping[str, Tensor], space: LabelSpace
+) -> None:
     """Write `model.pt`, and both candidates beside the checkpoint where there was a choice."""
 
     def write(weights: Mapping[str, Tensor], *parts: str) -> None:
         uri = storage.join(job.out_uri, *parts)
         write_model(state, weights, uri, space=space, manifest_sha256=job.manifest_sha256)
 
-    last, best = state.average.state_dict(), state.best.best_weights
+    best = state.best.best_weights
     if best:
         write(best, CHECKPOINT_FOLDER, BEST_FILE)
         write(last, CHECKPOINT_FOLDER, LAST_FILE)

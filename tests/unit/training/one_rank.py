@@ -16,9 +16,8 @@ from damo_yolo.losses.detection import DetectionLoss, LossParts
 from damo_yolo.samples import Batch
 from damo_yolo.training.build import build_state
 from damo_yolo.training.config import TrainConfig
-from damo_yolo.training.ema import WeightAverage
 from damo_yolo.training.loop import train
-from damo_yolo.training.ranks import mean_over_ranks, pool_norm_statistics
+from damo_yolo.training.ranks import mean_over_ranks, with_pooled_statistics
 from damo_yolo.training.reporter import GO_ON
 
 WORLD_SIZE, POISONED_RANK, POISONED_STEP = 2, 1, 2
@@ -80,15 +79,11 @@ def _pooled(rank: int) -> list[float]:
     norm = nn.BatchNorm2d(1)
     assert norm.running_mean is not None
     norm.running_mean.fill_(2.0 * rank)  # means 0 and 2, variances 1
-    average = WeightAverage(norm)
-    pool_norm_statistics(nn.Sequential(norm), _renamed(average))
     assert norm.running_var is not None
-    return [norm.running_mean.item(), norm.running_var.item()]
-
-
-def _renamed(average: WeightAverage) -> WeightAverage:
-    average.tensors = {f"0.{name}": value for name, value in average.tensors.items()}
-    return average
+    model = nn.Sequential(norm)
+    pooled = with_pooled_statistics(model, model.state_dict())
+    assert norm.running_mean.item() == 2.0 * rank, "this rank goes on with its own"
+    return [pooled["0.running_mean"].item(), pooled["0.running_var"].item()]
 
 
 def main(rank: int, folder: Path) -> None:
