@@ -196,9 +196,15 @@ def canvas(*, height_in: float) -> tuple[Figure, Axes]:
 
 def legend(axes: Axes) -> None:
     """Name the colours above the chart, where nothing is drawn."""
-    axes.legend(
-        frameon=False, labelcolor=GREY, fontsize=8, ncols=4, loc="lower left", bbox_to_anchor=(0, 1)
-    )
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            frameon=False,
+            labelcolor=GREY,
+            fontsize=8,
+            ncols=4,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+        )
 
 
 def as_svg(figure: Figure, title: str) -> str:

@@ -5,8 +5,6 @@ import pytest
 
 from damo_yolo.errors import DataError
 from damo_yolo.evaluation.sources import SourceRanking
-from damo_yolo.export.onnx import export_onnx
-from damo_yolo.inference.model_folder import load_model
 from damo_yolo.stages.evaluate import EvaluateConfig, EvaluateResult, evaluate_model
 from tests.detector_builders import (
     NAMES,
@@ -104,20 +102,6 @@ def test_with_a_plan_the_sources_are_ranked(shards: str, model: str, tmp_path: P
     assert (source.name, source.num_images, ranking.headline) == ("half", 4, "full")
     assert source.draws_share == pytest.approx(1.0)
     assert source.val_ap is not None
-
-
-def test_an_exported_artifact_is_evaluated_alike(shards: str, model: str, tmp_path: Path) -> None:
-    loaded = load_model(model)
-    path = tmp_path / "model.onnx"
-    export_onnx(loaded.detector, loaded.info, path)
-
-    ours, theirs = (
-        evaluate_model(model_uri=uri, shards_uri=shards, out_uri=str(tmp_path / name))
-        for name, uri in (("torch", model), ("onnx", str(path)))
-    )
-
-    assert theirs.overall.ap == pytest.approx(ours.overall.ap, abs=1e-4)
-    assert theirs.overall.num_objects == ours.overall.num_objects
 
 
 def test_a_model_of_other_classes_is_refused(shards: str, tmp_path: Path) -> None:
