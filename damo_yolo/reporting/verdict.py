@@ -12,6 +12,8 @@ WEAK_SHARE = 0.6
 """A class is weak whose AP50 is below this share of the mean."""
 SUSPICIOUS_SHARE = 0.8
 """A source stands out whose score is below this share of the others' median."""
+NOTHING = 0.05
+"""Figures below it are of a model that has not learned: comparing its parts says nothing."""
 MAX_NAMED = 4
 TWIN_WORDS: dict[str, tuple[str, Status]] = {
     "better": ("Yes", "good"),
@@ -70,6 +72,9 @@ def _classes(_: Summary, files: RunFiles) -> Iterator[Card]:
     )
     if not classes:
         return
+    if metrics["ap50"] < NOTHING:
+        yield Card("For which classes is it good?", "For none yet", "bad", "Train for longer.")
+        return
     limit = WEAK_SHARE * metrics["ap50"]
     weak = [item for item in classes if item["ap50"] < limit]
     best = ", ".join(_named(item) for item in classes[:-4:-1])
@@ -91,7 +96,7 @@ def _sources(_: Summary, files: RunFiles) -> Iterator[Card]:
         for name, result in metrics["datasets"].items()
         if name != metrics["headline"] and result["ap"] >= 0
     }
-    if not figures:
+    if max(figures.values(), default=0.0) < NOTHING:
         return
     low, high = min(figures, key=lambda n: figures[n]), max(figures, key=lambda n: figures[n])
     uneven = figures[low] < SUSPICIOUS_SHARE * figures[high]
@@ -107,7 +112,10 @@ def _ranking(_: Summary, files: RunFiles) -> Iterator[Card]:
     if files.ranking is None or len(files.ranking.sources) < 2:  # noqa: PLR2004 - nothing to rank
         return
     worst, *others = files.ranking.sources
-    stands_out = worst.score < SUSPICIOUS_SHARE * median(item.score for item in others)
+    middle = median(item.score for item in others)
+    if middle < NOTHING:
+        return
+    stands_out = worst.score < SUSPICIOUS_SHARE * middle
     answer = f"Look at {worst.name}" if stands_out else "None stands out"
     scores = ", ".join(f"{item.name} {item.score:.2f}" for item in files.ranking.sources)
     yield Card(

@@ -72,7 +72,7 @@ def test_the_main_job_ends_with_a_champion_and_a_report(first_run: Run) -> None:
     assert names[:3] == ["teacher damo-yolo-nm", "student damo-yolo-ns", "twin damo-yolo-ns"]
     assert {"onnx fp32", "openvino fp16", "openvino int8"} <= set(names)
     page = Path(summary["report_uri"]).read_text()
-    assert page.count("<svg") == 5
+    assert page.count("<svg") == 9
     assert page.count("data:image/jpeg") == 13
     for word in ("general-class v1 as champion", "25 classes in the 701-class space"):
         assert word in first_run.stdout

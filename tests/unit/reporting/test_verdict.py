@@ -110,6 +110,16 @@ def test_even_classes_are_no_complaint() -> None:
     assert (card.answer, card.status) == ("No class falls behind", "good")
 
 
+def test_a_model_that_learned_nothing_is_not_praised_for_being_even() -> None:
+    student = metrics(0.0, 0.001, cat=0.001, dog=0.001)
+    student["datasets"] |= {name: {"ap": 0.0, "per_class": []} for name in ("coco", "voc")}
+
+    found = answers(evaluations={"student": student}, promotion=gates())
+
+    assert found["For which classes is it good?"].answer == "For none yet"
+    assert "For which sources not?" not in found
+
+
 def test_a_source_that_stands_out_is_named() -> None:
     def source(name: str, score: float) -> Source:
         return Source(
