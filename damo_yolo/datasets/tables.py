@@ -34,6 +34,7 @@ def open_tables(memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
             "autoinstall_known_extensions": "false",
         }
         with duckdb.connect(Path(folder) / "tables.duckdb", config=config) as tables:
+            tables.execute("SET enable_progress_bar = false")  # it would print into any log
             yield tables
 
 
