@@ -1,4 +1,7 @@
-"""Training under Ray: ranks without objects; workers that are killed, stopped, or hang."""
+"""Training under Ray: ranks without objects; workers that are killed, stopped, or hang.
+
+Two wait for time-outs and restarts: pytest tests/integration/test_ray_training.py -m slow
+"""
 
 import random
 import signal
@@ -148,6 +151,7 @@ def test_any_number_of_workers_sees_the_same_global_batches(
     assert _fingerprints(alike.model_uri) == _fingerprints(trained.model_uri)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_taken_away_saves_the_state_first(
     data: Data, config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -164,6 +168,7 @@ def test_a_worker_that_is_taken_away_saves_the_state_first(
     _assert_equal(_checkpoint(broken.model_uri), _checkpoint(through.model_uri))
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_is_named(data: Data, config: TrainConfig, tmp_path: Path) -> None:
     launcher = LaunchConfig(num_workers=2, timeout_s=8.0, max_failures=0)
     with ThreadPoolExecutor(1) as pool:
