@@ -21,7 +21,7 @@ run: $(RUN_STAMP)
 # spawning of the training tests' ranks crash there (segmentation fault, twice of two; alone: never).
 test: check
 	$(BIN)/python -m pytest --durations=15 tests/integration $(ARGS)
-	$(BIN)/python -m pytest --durations=15 tests/golden tests/unit --ignore=tests/unit/training $(ARGS)
+	$(BIN)/python -m pytest --durations=15 tests/golden tests/gpu tests/unit --ignore=tests/unit/training $(ARGS)
 	$(BIN)/python -m pytest --durations=15 tests/unit/training $(ARGS)
 
 check: $(DEV_STAMP)
