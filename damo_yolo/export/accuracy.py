@@ -14,6 +14,7 @@ from pydantic import Field
 from damo_yolo.config import Config
 from damo_yolo.export.openvino import (
     QuantizeConfig,
+    advanced,
     convert,
     graph_input,
     kept_names,
@@ -94,6 +95,7 @@ def export_with_accuracy_control(
             subset_size=len(images),
             fast_bias_correction=not quantize.exact_bias_correction,
             ignored_scope=nncf.IgnoredScope(names=kept_names(model, quantize)),
+            advanced_quantization_parameters=advanced(quantize),
             advanced_accuracy_restorer_parameters=AdvancedAccuracyRestorerParameters(
                 max_num_iterations=accuracy.max_layers,
                 ranking_subset_size=accuracy.num_images,

@@ -32,6 +32,9 @@ class QuantizeConfig(Config):
     """Training images that the ranges of activations are measured on."""
     preset: Literal["performance", "mixed"] = "mixed"
     """`mixed` gives activations a zero point: SiLU's are not symmetric. `performance` does not."""
+    activation_range: Literal["mean", "extreme"] = "mean"
+    """`mean`: up to the mean of the images' extremes; what lies beyond is clipped, which short
+    trainings gain from. `extreme`: up to the largest value seen; closest to the model."""
     exact_bias_correction: bool = False
     """True: correct biases layer by layer on images; better, and many times slower."""
     keep: Literal["decoding", "head"] = "decoding"
@@ -93,8 +96,21 @@ def export_openvino_int8(
             subset_size=len(images),
             fast_bias_correction=not config.exact_bias_correction,
             ignored_scope=nncf.IgnoredScope(names=kept_names(model, config)),
+            advanced_parameters=advanced(config),
         )
     return save(quantised, info.with_precision("int8"), path)
+
+
+def advanced(config: QuantizeConfig) -> Any:
+    """Return NNCF's finer settings."""
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    if config.activation_range == "mean":
+        return AdvancedQuantizationParameters()
+    return AdvancedQuantizationParameters(
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+    )
 
 
 def graph_input(image: NDArray[np.uint8], info: DetectorInfo) -> dict[str, NDArray[Any]]:

@@ -90,6 +90,17 @@ def test_parity_is_counted_against_the_model_as_trained(job: Job) -> None:
     assert itself["num_images"] == 8.0  # the headline dataset's
 
 
+def test_values_inside_are_compared_where_the_parts_hand_over(job: Job) -> None:
+    half = job.result.attestations["openvino-fp16"]
+
+    assert next(iter(half.taps)) == "tap.input"
+    assert list(half.taps)[-1] == "tap.decode.boxes"
+    assert half.taps["tap.input"] == 0
+    assert 0 < half.taps["tap.neck.8"] < 0.02
+    assert half.departure is None
+    assert job.result.attestations["onnx"].taps["tap.decode.boxes"] < 1e-4
+
+
 def test_latency_is_recorded_in_turn_for_all(job: Job) -> None:
     for name in ("torch fp32", "onnx fp32", "openvino fp16", "openvino int8"):
         assert job.artifact(name).metrics["latency_p50_ms"] > 0
