@@ -4,6 +4,7 @@ The state of a search is written every few seconds below the sweep's folder; a s
 killed goes on from there with the same trials.
 """
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -117,6 +118,8 @@ def search(trainable: Trainable, plan: SearchPlan, *, setup: Any) -> list[Outcom
     with connect(include_dashboard=plan.needs.workers > 0):
         from ray import tune  # noqa: PLC0415 - reads its settings when imported
 
+        # Without its own loggers Tune warns of files that nobody needs: it keeps the last figures.
+        logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
         uri = storage.join(plan.folder_uri, RAY_FOLDER)
         if not storage.is_remote(uri):
             uri = str(Path(uri).resolve())  # trials run in Ray's own folder

@@ -1,4 +1,7 @@
-"""Sweeps under Ray Tune: trials that die, trials that lag, a search that is killed."""
+"""Sweeps under Ray Tune: trials that die, trials that lag, a search that is killed.
+
+pytest -m slow tests/integration/test_tuning.py
+"""
 
 import json
 import os
@@ -23,7 +26,7 @@ from damo_yolo.tuning.search import Outcome, SearchConfig, SearchPlan, search
 from damo_yolo.tuning.space import Space
 from tests.square_builders import Squares, make_squares
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 SPACE = Space.from_mapping({"parameters": {"x": {"uniform": [0.0, 1.0]}}})
 START = {"x": 0.25}
