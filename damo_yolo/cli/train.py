@@ -22,6 +22,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Override a setting, dotted."),
     ] = None,
+    activation: Annotated[
+        str, typer.Option(help="silu, hard_swish or relu in place of the size's own.")
+    ] = "",
     shards: Annotated[str, typer.Option(help="Shards that `shard` wrote.")] = "shards",
     plan: Annotated[str, typer.Option(help="Sample plan that `balance` wrote.")] = "plan",
     out: Annotated[
@@ -72,11 +75,12 @@ def train(
         rayjob=rayjob,
     )
     data = {"shards_uri": shards, "plan_uri": plan, "init_uri": init}
+    overrides = [*(overrides or []), *([f"activation={activation}"] if activation else [])]
     if chain:
         _chain(
             chain.split(","),
             config,
-            overrides or [],
+            overrides,
             data | {"out_uri": out or "models/chain"},
             launcher=launcher,
             tracking_uri=tracking_uri,
@@ -86,7 +90,7 @@ def train(
     from damo_yolo.recipes.choose import load_config
     from damo_yolo.stages.train import train_detector
 
-    settings = load_config(config).with_overrides(overrides or [])
+    settings = load_config(config).with_overrides(overrides)
     out = out or f"models/{settings.model}"
     places = data | {"out_uri": out, "teacher_uri": teacher}
     if dry_run:

@@ -42,9 +42,11 @@ def build_state(
         sync_norm: share batch statistics between ranks, where the device can (CUDA).
     """
     seed_everything(config.seed)
+    own = {} if config.activation is None else {"activation": config.activation}
     detector = build_detector(
         config.model,
         num_classes=num_classes,
+        **own,
         class_prior=config.class_prior,
         bn_momentum=config.bn_momentum,
         image_size=config.image_size,
