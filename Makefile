@@ -17,12 +17,12 @@ export OMP_WAIT_POLICY = PASSIVE
 run: $(RUN_STAMP)
 	$(BIN)/kfp-run pipelines/general_class.py $(ARGS)
 
-# Three processes: Ray, OpenVINO, MLflow and gRPC threads of some thousand tests in one process made the
-# spawning of the training tests' ranks crash there (segmentation fault, twice of two; alone: never).
+# Three processes: after some thousand tests, with the native threads of Ray, OpenVINO and MLflow, a process
+# crashes when it spawns another program (ranks, a browser: segmentation fault, thrice of three; alone: never).
 test: check
 	$(BIN)/python -m pytest --durations=15 tests/integration $(ARGS)
-	$(BIN)/python -m pytest --durations=15 tests/golden tests/gpu tests/unit --ignore=tests/unit/training $(ARGS)
-	$(BIN)/python -m pytest --durations=15 tests/unit/training $(ARGS)
+	$(BIN)/python -m pytest --durations=15 tests/golden tests/gpu tests/unit --ignore=tests/unit/training --ignore=tests/unit/stages/test_report.py $(ARGS)
+	$(BIN)/python -m pytest --durations=15 tests/unit/stages/test_report.py tests/unit/training $(ARGS)
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
