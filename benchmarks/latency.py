@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--limit-s", type=float, default=300)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     calls: dict[str, Call] = {}
@@ -56,7 +57,7 @@ def main() -> None:
                 calls[f"{name} {contender.form}"] = on(noise(backend.image_size), caller(backend))
             if name in MODELS:
                 calls[f"{name} plain"] = plain(name, options.threads)
-        latency = LatencyConfig(warmup=5, repeats=options.repeats, limit_s=540)
+        latency = LatencyConfig(warmup=5, repeats=options.repeats, limit_s=options.limit_s)
         records = measure_latency(
             calls, np.zeros((1, 3, 1, 1), np.uint8), latency, threads=options.threads
         )
