@@ -10,11 +10,11 @@ run-length masks, images without boxes, annotations in no order. The same seed g
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import numpy as np
@@ -59,6 +59,16 @@ class Files:
     images: int
     boxes: int
     num_bytes: int
+
+    def to_json(self) -> str:
+        """Return what `from_json` reads."""
+        return json.dumps({**asdict(self), "catalog": str(self.catalog)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return what was written."""
+        values = json.loads(text)
+        return cls(**{**values, "catalog": Path(values["catalog"])})
 
 
 def write_files(folder: Path, *, fraction: float, seed: int) -> Files:
@@ -119,7 +129,7 @@ def _append(file: Any, columns: Mapping[str, NDArray[Any]], select: str) -> None
     """Write a JSON object for each row, with commas between."""
     batch = pa.table(dict(columns))
     with duckdb.connect() as tables:
-        tables.execute("SET threads = 2")
+        tables.execute("SET threads = 2; SET enable_progress_bar = false")
         for start in range(0, len(batch), ROWS_AT_ONCE):
             tables.register("batch", batch.slice(start, ROWS_AT_ONCE))
             texts = tables.sql(f"SELECT to_json(s)::VARCHAR AS t FROM ({select} AS s FROM batch)")
@@ -221,7 +231,7 @@ def _append_csv(
 ) -> None:
     part = path.with_suffix(".part")
     with duckdb.connect() as tables:
-        tables.execute("SET threads = 2")
+        tables.execute("SET threads = 2; SET enable_progress_bar = false")
         tables.register("batch", pa.table(dict(columns)))
         tables.execute(f"COPY ({select}) TO '{part}' (FORMAT csv, HEADER {header})")
     with path.open("ab") as file:

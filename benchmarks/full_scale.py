@@ -17,13 +17,15 @@ import resource
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from annotation_files import write_files
+from annotation_files import Files, write_files
 
 from damo_yolo import storage
 from damo_yolo.stages.merge import merge_datasets
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.1, 1.0])
     parser.add_argument("--memory-mb", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--files", type=Path, help="keep the files here, use those that are there")
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -45,7 +48,8 @@ def main() -> None:
     print("| part | images | boxes | files GB | seconds | µs a box | CPU seconds | peak GB |")
     print("|---|---|---|---|---|---|---|---|")
     for fraction in options.fractions:
-        rows.append(measure(fraction, options.seed, options.memory_mb))
+        with _folder(options.files, fraction, options.seed) as folder:
+            rows.append(measure(folder, fraction, options.seed, memory_mb=options.memory_mb))
         print(_line(rows[-1]), flush=True)
     result: dict[str, Any] = {
         "command": "python benchmarks/full_scale.py",
@@ -65,21 +69,31 @@ def main() -> None:
         storage.write_text(str(options.out), json.dumps(result, indent=1) + "\n")
 
 
-def measure(fraction: float, seed: int, memory_mb: int) -> dict[str, Any]:
-    """Write files and merge them; return what it took."""
-    with tempfile.TemporaryDirectory(prefix="full-scale-") as folder:
-        started = time.perf_counter()
-        files = _apart(write_files, Path(folder), fraction=fraction, seed=seed)
-        written = time.perf_counter() - started
-        merged = _apart(_merge, str(files.catalog), f"{folder}/records", memory_mb=memory_mb)
+def measure(folder: Path, fraction: float, seed: int, *, memory_mb: int) -> dict[str, Any]:
+    """Write files, unless they are there, and merge them; return what it took."""
+    known = folder / "files.json"
+    if known.exists():
+        files = Files.from_json(known.read_text())
+    else:
+        files = _apart(write_files, folder, fraction=fraction, seed=seed)
+        known.write_text(files.to_json())
+    merged = _apart(_merge, str(files.catalog), str(folder / "records"), memory_mb=memory_mb)
     return {
         "fraction": fraction,
         "images": files.images,
         "boxes": files.boxes,
         "files_gb": round(files.num_bytes / 1e9, 3),
-        "generation_s": round(written, 1),
         **merged,
     }
+
+
+@contextmanager
+def _folder(kept: Path | None, fraction: float, seed: int) -> Iterator[Path]:
+    if kept is not None:
+        yield kept / f"{fraction}-{seed}"
+        return
+    with tempfile.TemporaryDirectory(prefix="full-scale-") as folder:
+        yield Path(folder)
 
 
 def compare_with_ray(fraction: float, seed: int) -> dict[str, Any]:

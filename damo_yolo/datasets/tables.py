@@ -16,6 +16,7 @@ import pyarrow as pa
 from damo_yolo.datasets.source import IMAGES_PER_CHUNK, column
 
 ROWS_PER_BATCH = 1 << 17
+QUIET = "SET enable_progress_bar = false"
 MIN_MEMORY_MB = 256
 """Below this duckdb fails to sort and join tables of a few million rows."""
 
@@ -34,7 +35,7 @@ def open_tables(memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
             "autoinstall_known_extensions": "false",
         }
         with duckdb.connect(Path(folder) / "tables.duckdb", config=config) as tables:
-            tables.execute("SET enable_progress_bar = false")  # it would print into any log
+            tables.execute(QUIET)
             yield tables
 
 
@@ -67,11 +68,9 @@ def place_images(tables: duckdb.DuckDBPyConnection, selected: str) -> None:
 
 def images_of(tables: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, pa.Table]]:
     """Yield the images of `placed` in order, with the place of the first, a chunk at a time."""
-    rows = tables.cursor().sql(
-        "SELECT image_id, image_uri, width, height FROM placed ORDER BY place"
-    )
+    rows = _stream(tables, "SELECT image_id, image_uri, width, height FROM placed ORDER BY place")
     first = 0
-    for table in _regrouped(rows.to_arrow_reader(ROWS_PER_BATCH), IMAGES_PER_CHUNK):
+    for table in _regrouped(rows, IMAGES_PER_CHUNK):
         yield first, table
         first += len(table)
 
@@ -86,7 +85,7 @@ class PlacedRows:
             tables: the database.
             query: SELECT of `place` and more, ordered by it.
         """
-        self._reader = tables.cursor().sql(query).to_arrow_reader(ROWS_PER_BATCH)
+        self._reader = _stream(tables, query)
         self._rest = self._reader.schema.empty_table()
         self._exhausted = False
 
@@ -105,6 +104,13 @@ class PlacedRows:
     def _last(self) -> int:
         place: int = self._rest["place"][-1].as_py()
         return place
+
+
+def _stream(tables: duckdb.DuckDBPyConnection, query: str) -> pa.RecordBatchReader:
+    """Return the rows of a query, which may be read beside others."""
+    cursor = tables.cursor()
+    cursor.execute(QUIET)
+    return cursor.sql(query).to_arrow_reader(ROWS_PER_BATCH)
 
 
 def _regrouped(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
