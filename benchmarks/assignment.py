@@ -5,7 +5,6 @@ The opponent is the published formula evaluated word for word, one image at a ti
 are medians of CPU time, which other processes on the machine hardly touch.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from itertools import accumulate
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import interleaved
+from timing import interleaved, parse_repeats
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -34,18 +33,14 @@ PUBLISHED_GFLOPS = 68.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} threads, {IMAGES} images of {SIDE} pixels")
-    gflops = _convolution_gflops(options.repeats)
+    repeats = parse_repeats(__doc__, default=5)
+    print(f"{IMAGES} images of {SIDE} pixels")
+    gflops = _convolution_gflops(repeats)
     print(f"a convolution in this run: {gflops:.0f} GFLOP/s\n")
     print("| classes | objects | literal ms/image | ours | faster | of the published, scaled |")
     print("|---|---|---|---|---|---|")
     for num_classes, num_objects in CASES:
-        print(_assignment_row(num_classes, num_objects, gflops, options.repeats), flush=True)
+        print(_assignment_row(num_classes, num_objects, gflops, repeats), flush=True)
     print("\n| classes | objects | literal MiB | ours | memory |")
     print("|---|---|---|---|---|")
     for num_classes, num_objects in CASES:
@@ -53,7 +48,7 @@ def main() -> None:
     print("\n| classes | step ms | assignment and losses ms | share of the step |")
     print("|---|---|---|---|")
     for num_classes in (80, 701):
-        print(_step_row(num_classes, options.repeats), flush=True)
+        print(_step_row(num_classes, repeats), flush=True)
 
 
 def _convolution_gflops(repeats: int) -> float:

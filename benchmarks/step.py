@@ -7,13 +7,12 @@ channel, the assignment evaluated word for word image by image, losses on dense 
 process; figures are medians of CPU time.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from timing import interleaved
+from timing import interleaved, parse_repeats
 from torch import Tensor, nn
 
 from damo_yolo.assignment.align_ota import Objects
@@ -31,16 +30,12 @@ Step = Callable[[], None]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} threads, {IMAGES} images of {SIDE} pixels")
+    repeats = parse_repeats(__doc__, default=5)
+    print(f"{IMAGES} images of {SIDE} pixels")
     print("\n| objects | plain ms | channels last | and closed form | ours of plain |")
     print("|---|---|---|---|---|")
     for num_objects in (7, 30):
-        print(_row(num_objects, options.repeats), flush=True)
+        print(_row(num_objects, repeats), flush=True)
 
 
 def _row(num_objects: int, repeats: int) -> str:

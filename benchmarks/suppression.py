@@ -5,12 +5,10 @@ operator); both sides keep the same boxes (tests/unit/models/test_postprocess.py
 turns; figures are medians of CPU time.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-import torch
-from timing import interleaved
+from timing import interleaved, parse_repeats
 
 from damo_yolo.models.postprocess import suppress
 
@@ -21,16 +19,12 @@ CANDIDATES = 2000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} threads, {CANDIDATES} candidates\n")
+    repeats = parse_repeats(__doc__, default=9)
+    print(f"{CANDIDATES} candidates\n")
     print("| classes | loop ms | ours ms | faster |")
     print("|---|---|---|---|")
     for num_classes in (1, 8, 80, 701):
-        print(_row(num_classes, options.repeats), flush=True)
+        print(_row(num_classes, repeats), flush=True)
 
 
 def _row(num_classes: int, repeats: int) -> str:

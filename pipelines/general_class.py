@@ -11,18 +11,14 @@ from typing import cast
 
 from kfp import dsl
 
-from components import balance as balance_step
-from components import catalog as catalog_step
-from components import check as check_step
 from components import evaluate as evaluate_step
 from components import export as export_step
-from components import merge as merge_step
 from components import promote as promote_step
 from components import register as register_step
 from components import report as report_step
-from components import shard as shard_step
 from components import train as train_step
 from components import tune as tune_step
+from pipelines.preparation import prepare_data
 from pipelines.resources import LARGE, SMALL, sized
 
 
@@ -68,29 +64,15 @@ def general_class(
             is proven better; 0 trains with the recipe's.
         tune_steps: length of a trial; 0: the recipe's.
     """
-    opened = catalog_step.open_catalog(
-        catalog=catalog, workspace=workspace, seed=seed, tracking_uri=tracking_uri
+    data = prepare_data(
+        catalog=catalog,
+        workspace=workspace,
+        seed=seed,
+        tracking_uri=tracking_uri,
+        size_power=size_power,
+        global_batch=global_batch,
     )
-    opened.set_caching_options(enable_caching=False)  # it finds out what the others are keyed on
-    run = {"workspace": workspace, "code_version": opened.outputs["code_version"]}
-    data = {
-        "catalog_uri": opened.outputs["catalog_uri"],
-        "catalog_digest": opened.outputs["catalog_digest"],
-    }
-    checked = sized(check_step.check_catalog(**data, **run), SMALL)
-    merged = sized(
-        merge_step.merge_datasets(check_uri=checked.outputs["Output"], **data, **run), SMALL
-    )
-    records = merged.outputs["Output"]
-    planned = sized(
-        balance_step.balance(
-            records_uri=records, size_power=size_power, global_batch=global_batch, **run
-        ),
-        SMALL,
-    )
-    plan = planned.outputs["Output"]
-    sharded = sized(shard_step.write_shards(records_uri=records, plan_uri=plan, **run), LARGE)
-    shards = sharded.outputs["Output"]
+    run, tracked, plan, shards = data.run, data.tracked, data.plan, data.shards
 
     tuned = sized(
         tune_step.tune_detector(
@@ -105,7 +87,7 @@ def general_class(
             epochs=epochs,
             image_size=image_size,
             seed=seed,
-            tracking_uri=opened.outputs["tracking_uri"],
+            **tracked,
             **run,
         ),
         LARGE,
@@ -125,7 +107,7 @@ def general_class(
             overrides=overrides,
             teacher_uri=teacher_uri,
             rayjob=rayjob,
-            tracking_uri=opened.outputs["tracking_uri"],
+            **tracked,
             **run,
         )
         return sized(task.set_display_name(f"train {role}"), LARGE)
@@ -135,7 +117,7 @@ def general_class(
         task = evaluate_step.evaluate_model(
             model_uri=model_uri,
             shards_uri=shards,
-            catalog_uri=opened.outputs["catalog_uri"],
+            catalog_uri=data.catalog_uri,
             **witness,
             **run,
         )
@@ -160,7 +142,7 @@ def general_class(
         evaluation_uri=metrics_uris["student"],
         export_uri=export,
         shards_uri=shards,
-        tracking_uri=opened.outputs["tracking_uri"],
+        **tracked,
         **run,
     )
     version = sized(registered, SMALL).outputs["Output"]
@@ -173,7 +155,7 @@ def general_class(
     )
     promoted.set_caching_options(enable_caching=False)  # the reigning champion may have changed
     report = report_step.write_report(
-        records_uri=records,
+        records_uri=data.records,
         plan_uri=plan,
         shards_uri=shards,
         tuning_uri=tuned.outputs["tuning_uri"],

@@ -10,17 +10,13 @@ from typing import cast
 
 from kfp import dsl
 
-from components import balance as balance_step
-from components import catalog as catalog_step
-from components import check as check_step
 from components import evaluate as evaluate_step
 from components import export as export_step
-from components import merge as merge_step
 from components import register as register_step
 from components import report as report_step
-from components import shard as shard_step
 from components import train as train_step
 from components import tune as tune_step
+from pipelines.preparation import prepare_data
 from pipelines.resources import LARGE, SMALL, sized
 
 
@@ -65,27 +61,15 @@ def loss_weights(
         tracking_uri: MLflow; empty keeps an SQLite file in the workspace.
         rayjob: YAML of a RayJob, or its location: the final training gets a cluster of its own.
     """
-    opened = catalog_step.open_catalog(
-        catalog=catalog, workspace=workspace, seed=seed, tracking_uri=tracking_uri
+    data = prepare_data(
+        catalog=catalog,
+        workspace=workspace,
+        seed=seed,
+        tracking_uri=tracking_uri,
+        size_power=size_power,
+        global_batch=global_batch,
     )
-    opened.set_caching_options(enable_caching=False)  # it finds out what the others are keyed on
-    run = {"workspace": workspace, "code_version": opened.outputs["code_version"]}
-    data = {
-        "catalog_uri": opened.outputs["catalog_uri"],
-        "catalog_digest": opened.outputs["catalog_digest"],
-    }
-    tracked = {"tracking_uri": opened.outputs["tracking_uri"]}
-    checked = sized(check_step.check_catalog(**data, **run), SMALL)
-    merged = sized(
-        merge_step.merge_datasets(check_uri=checked.outputs["Output"], **data, **run), SMALL
-    )
-    records = merged.outputs["Output"]
-    planned = balance_step.balance(
-        records_uri=records, size_power=size_power, global_batch=global_batch, **run
-    )
-    plan = sized(planned, SMALL).outputs["Output"]
-    sharded = sized(shard_step.write_shards(records_uri=records, plan_uri=plan, **run), LARGE)
-    shards = sharded.outputs["Output"]
+    run, tracked, plan, shards = data.run, data.tracked, data.plan, data.shards
     recipe_of = {
         "model": model,
         "recipe": recipe,
@@ -134,7 +118,7 @@ def loss_weights(
         **run,
     )
     report = report_step.write_report(
-        records_uri=records,
+        records_uri=data.records,
         plan_uri=plan,
         shards_uri=shards,
         tuning_uri=tuned.outputs["tuning_uri"],

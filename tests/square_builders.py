@@ -34,8 +34,23 @@ class Squares:
     shards_uri: str
 
 
-def make_squares(root: Path, *, images: int = 16, global_batch: int = 4) -> Squares:
-    """Return a dataset of so many images for training and for validation, a square in each."""
+def make_squares(
+    root: Path,
+    *,
+    images: int = 16,
+    squares: int | None = None,
+    global_batch: int = 4,
+    config: BalanceConfig | None = None,
+) -> Squares:
+    """Return a dataset of so many images for training and for validation.
+
+    Args:
+        root: empty folder for data and what the stages make of it.
+        images: of each split.
+        squares: as many images have one; None: all.
+        global_batch: images of a step.
+        config: of the sample plan.
+    """
     (root / "space.csv").write_text("unified_id,name\n0,square\n1,disc\n")
     (root / "mapping.csv").write_text("source_id,source_name,unified_id,also_unknown\nsquare,,0,\n")
     (root / "data.yaml").write_text("names: [square]\n")
@@ -45,11 +60,12 @@ def make_squares(root: Path, *, images: int = 16, global_batch: int = 4) -> Squa
         (root / split).mkdir()
         for number in range(images):
             image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-            image[16:48, 16:48] = 255
-            (root / split / f"{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+            if squares is None or number < squares:
+                image[16:48, 16:48] = 255
+                (root / split / f"{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
             cv2.imwrite(str(root / split / f"{number}.jpg"), image)
     records, plan, shards = (str(root / name) for name in ("records", "plan", "shards"))
     merge_datasets(str(root / "catalog.yaml"), records)
-    balance(records, plan, config=BalanceConfig(), global_batch=global_batch)
+    balance(records, plan, config=config or BalanceConfig(), global_batch=global_batch)
     shard(records, plan, shards, global_batch=global_batch)
     return Squares(records, plan, shards)

@@ -8,12 +8,9 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
 import pytest
 import torch
@@ -22,61 +19,24 @@ from damo_yolo import storage
 from damo_yolo.errors import ConfigError, TrainingError
 from damo_yolo.mixing.balance import BalanceConfig
 from damo_yolo.recipes.smoke import TWIN
-from damo_yolo.stages.balance import balance
-from damo_yolo.stages.merge import merge_datasets
-from damo_yolo.stages.shard import shard
 from damo_yolo.stages.train import TrainResult, train_detector
 from damo_yolo.training.config import DistillConfig, TrainConfig
 from damo_yolo.training.launch import LaunchConfig
 from damo_yolo.training.progress import read_metrics
 from damo_yolo.training.state import read_tensors
+from tests.square_builders import Squares, make_squares
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 INTERRUPT_HANDLER = signal.getsignal(signal.SIGINT)  # a background job starts with it ignored
-NUM_IMAGES, NUM_WITH_OBJECT = 16, 2
-CATALOG = """
-name: squares
-label_space: {root}/space.csv
-evaluation: squares
-datasets:
-  - name: squares
-    format: yolo
-    mapping: {root}/mapping.csv
-    classes: data.yaml
-    train: {{annotations: train, images: train}}
-    val: {{annotations: val, images: val}}
-"""
-
-
-@dataclass(frozen=True)
-class Data:
-    shards_uri: str
-    plan_uri: str
+NUM_WITH_OBJECT = 2
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Squares:
     """Sixteen images, two of them with a square: most ranks see no object at a step."""
-    root = tmp_path_factory.mktemp("squares")
-    (root / "space.csv").write_text("unified_id,name\n0,square\n1,disc\n")
-    (root / "mapping.csv").write_text("source_id,source_name,unified_id,also_unknown\nsquare,,0,\n")
-    (root / "data.yaml").write_text("names: [square]\n")
-    (root / "catalog.yaml").write_text(CATALOG.format(root=root))
-    rng = np.random.default_rng(0)
-    for split in ("train", "val"):
-        (root / split).mkdir()
-        for number in range(NUM_IMAGES):
-            image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-            if number < NUM_WITH_OBJECT:
-                image[16:48, 16:48] = 255
-                (root / split / f"{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
-            cv2.imwrite(str(root / split / f"{number}.jpg"), image)
-    records, plan, shards = (str(root / name) for name in ("records", "plan", "shards"))
-    merge_datasets(str(root / "catalog.yaml"), records)
-    balance(records, plan, config=BalanceConfig(empty_share=1.0), global_batch=4)
-    shard(records, plan, shards, global_batch=4)
-    return Data(shards, plan)
+    config = BalanceConfig(empty_share=1.0)
+    return make_squares(tmp_path_factory.mktemp("squares"), squares=NUM_WITH_OBJECT, config=config)
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +49,13 @@ def config() -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def trained(
-    data: Data, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+    data: Squares, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainResult:
     return _train(data, config, tmp_path_factory.mktemp("through"))
 
 
 def _train(
-    data: Data,
+    data: Squares,
     config: TrainConfig,
     out: Path | str,
     *,
@@ -127,7 +87,7 @@ def test_after_a_training_an_interrupt_is_not_ray_s_any_more() -> None:
 
 @pytest.mark.parametrize("after_step", sorted(random.Random(7).sample(range(1, 19), 2)))
 def test_a_killed_worker_changes_no_bit_of_anything(
-    data: Data, config: TrainConfig, trained: TrainResult, tmp_path: Path, after_step: int
+    data: Squares, config: TrainConfig, trained: TrainResult, tmp_path: Path, after_step: int
 ) -> None:
     """Raw and averaged weights, optimiser, sample order: all that the last checkpoint holds."""
     with ThreadPoolExecutor(1) as pool:
@@ -143,7 +103,7 @@ def test_a_killed_worker_changes_no_bit_of_anything(
 
 @pytest.mark.parametrize("num_workers", [0, 4])
 def test_any_number_of_workers_sees_the_same_global_batches(
-    data: Data, config: TrainConfig, trained: TrainResult, tmp_path: Path, num_workers: int
+    data: Squares, config: TrainConfig, trained: TrainResult, tmp_path: Path, num_workers: int
 ) -> None:
     """0 is one rank without Ray; the comparison is with two workers, epoch by epoch."""
     alike = _train(data, config, tmp_path, num_workers=num_workers)
@@ -153,7 +113,7 @@ def test_any_number_of_workers_sees_the_same_global_batches(
 
 @pytest.mark.slow
 def test_a_worker_that_is_taken_away_saves_the_state_first(
-    data: Data, config: TrainConfig, tmp_path: Path
+    data: Squares, config: TrainConfig, tmp_path: Path
 ) -> None:
     """Checkpoints come with epochs of four steps; SIGTERM makes one in between."""
     longer = config.with_overrides(["schedule.max_steps=120"])
@@ -169,7 +129,7 @@ def test_a_worker_that_is_taken_away_saves_the_state_first(
 
 
 @pytest.mark.slow
-def test_a_rank_that_hangs_is_named(data: Data, config: TrainConfig, tmp_path: Path) -> None:
+def test_a_rank_that_hangs_is_named(data: Squares, config: TrainConfig, tmp_path: Path) -> None:
     launcher = LaunchConfig(num_workers=2, timeout_s=8.0, max_failures=0)
     with ThreadPoolExecutor(1) as pool:
         stopped = pool.submit(_signal_a_worker, tmp_path, signal.SIGSTOP, after_step=5)
@@ -184,7 +144,7 @@ def test_a_rank_that_hangs_is_named(data: Data, config: TrainConfig, tmp_path: P
 
 
 def test_a_finished_training_is_returned_at_once(
-    data: Data, config: TrainConfig, trained: TrainResult
+    data: Squares, config: TrainConfig, trained: TrainResult
 ) -> None:
     before = Path(trained.model_uri, "model.pt").stat().st_mtime_ns
 
@@ -195,7 +155,7 @@ def test_a_finished_training_is_returned_at_once(
 
 
 def test_another_training_does_not_enter_the_folder(
-    data: Data, config: TrainConfig, trained: TrainResult
+    data: Squares, config: TrainConfig, trained: TrainResult
 ) -> None:
     other = config.with_overrides(["seed=1"])
 
@@ -204,7 +164,7 @@ def test_another_training_does_not_enter_the_folder(
 
 
 def test_what_a_worker_finds_wrong_reaches_the_user(
-    data: Data, config: TrainConfig, tmp_path: Path
+    data: Squares, config: TrainConfig, tmp_path: Path
 ) -> None:
     uneven = config.with_overrides(["global_batch=6", "accumulation=2"])
 
@@ -213,7 +173,7 @@ def test_what_a_worker_finds_wrong_reaches_the_user(
 
 
 def test_a_student_without_teacher_is_refused_before_workers_start(
-    data: Data, config: TrainConfig, tmp_path: Path
+    data: Squares, config: TrainConfig, tmp_path: Path
 ) -> None:
     taught = config.model_copy(update={"distill": DistillConfig()})
 
@@ -224,7 +184,7 @@ def test_a_student_without_teacher_is_refused_before_workers_start(
 
 
 def test_a_student_learns_from_a_trained_teacher(
-    data: Data, config: TrainConfig, trained: TrainResult, tmp_path: Path
+    data: Squares, config: TrainConfig, trained: TrainResult, tmp_path: Path
 ) -> None:
     taught = config.model_copy(update={"distill": DistillConfig()})
 
@@ -244,17 +204,17 @@ def test_a_student_learns_from_a_trained_teacher(
 
 
 def test_a_training_lives_in_an_object_store_and_continues_there(
-    data: Data, config: TrainConfig, bucket: str
+    data: Squares, config: TrainConfig, bucket: str
 ) -> None:
     shards_uri, plan_uri, out_uri = (f"{bucket}/{name}" for name in ("shards", "plan", "model"))
     storage.publish(Path(data.shards_uri), shards_uri)
     storage.publish(Path(data.plan_uri), plan_uri)
     short = config.with_overrides(["schedule.max_steps=8"])
 
-    result = _train(Data(shards_uri, plan_uri), short, out_uri, num_workers=0)
+    result = _train(Squares(data.records_uri, plan_uri, shards_uri), short, out_uri, num_workers=0)
     lost = result.model_copy(update={"model_sha256": "unfinished"})
     storage.write_text(f"{out_uri}/result.json", lost.model_dump_json())
-    again = _train(Data(shards_uri, plan_uri), short, out_uri, num_workers=0)
+    again = _train(Squares(data.records_uri, plan_uri, shards_uri), short, out_uri, num_workers=0)
 
     assert storage.exists(f"{out_uri}/checkpoint/state.pt")
     assert again.model_sha256 == result.model_sha256

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from damo_yolo.models.backbones.mae_res import ResConvBlock
+from damo_yolo.models.backbones.stages import feature_maps
 from damo_yolo.models.config import DetectorConfig, StructureRow
 from damo_yolo.models.layers import Focus, SpatialPyramidPooling, StemConv
 
@@ -80,13 +81,7 @@ class MaeCsp(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the feature maps of strides 8, 16 and 32 of (B, 3, H, W) images."""
-        maps = []
-        x = images
-        for stage in self.csp_stage:
-            x = stage(x)
-            maps.append(x)
-        small, middle, large = maps[-3:]
-        return small, middle, large
+        return feature_maps(self.csp_stage, (-3, -2, -1), images)
 
 
 def _group_rows(rows: Sequence[StructureRow]) -> list[list[StructureRow]]:

@@ -4,15 +4,16 @@ Shapes: B images, C channels, H, W cells.
 """
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from damo_yolo.models.backbones.stages import BlockStage, feature_maps, pooled_after_first
 from damo_yolo.models.config import BackboneConfig, DetectorConfig, StructureRow
 from damo_yolo.models.layers import (
     Focus,
     NormPairs,
-    SpatialPyramidPooling,
     StemConv,
     make_activation,
     round_to_8,
@@ -78,36 +79,28 @@ class MobBlock(nn.Module):
         return x + y if self.has_shortcut else y
 
 
-class MobStage(nn.Module):
+class MobStage(BlockStage):
     """The blocks of one row; the last row of a backbone pools after its first block."""
 
     def __init__(
         self, in_channels: int, position: int, config: DetectorConfig, *, with_spp: bool
     ) -> None:
-        super().__init__()
         row = config.backbone.rows[position]
         hidden = expansion_width(row, position)
-        self.block_list = nn.ModuleList()
-        for index in range(row.num_blocks):
-            self.block_list.append(
-                MobBlock(
-                    row.out_channels if index else in_channels,
-                    row.out_channels,
-                    hidden,
-                    kernel_size=row.kernel_size or config.backbone.kernel_size,
-                    stride=1 if index else row.stride,
-                    config=config,
-                )
+        blocks: Iterable[nn.Module] = (
+            MobBlock(
+                row.out_channels if index else in_channels,
+                row.out_channels,
+                hidden,
+                kernel_size=row.kernel_size or config.backbone.kernel_size,
+                stride=1 if index else row.stride,
+                config=config,
             )
-            if with_spp and index == 0:
-                pooling = SpatialPyramidPooling(row.out_channels, activation=config.spp_activation)
-                self.block_list.append(pooling)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in, H, W) to (B, out, H / stride, W / stride)."""
-        for block in self.block_list:
-            x = block(x)
-        return x
+            for index in range(row.num_blocks)
+        )
+        super().__init__(
+            pooled_after_first(blocks, row.out_channels, config) if with_spp else blocks
+        )
 
 
 class MaeMob(nn.Module):
@@ -127,13 +120,7 @@ class MaeMob(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the feature maps of strides 8, 16 and 32 of (B, 3, H, W) images."""
-        maps = []
-        x = images
-        for stage in self.block_list:
-            x = stage(x)
-            maps.append(x)
-        small, middle, large = (maps[level] for level in self.levels)
-        return small, middle, large
+        return feature_maps(self.block_list, self.levels, images)
 
     def _initialise(self) -> None:
         for module in self.modules():

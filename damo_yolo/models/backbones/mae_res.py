@@ -3,10 +3,13 @@
 Shapes: B images, C channels, H, W cells.
 """
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
+from damo_yolo.models.backbones.stages import BlockStage, feature_maps, pooled_after_first
 from damo_yolo.models.config import Activation, DetectorConfig, StructureRow
-from damo_yolo.models.layers import ConvBn, Focus, SpatialPyramidPooling, make_activation
+from damo_yolo.models.layers import ConvBn, Focus, make_activation
 from damo_yolo.models.reparam import RepConv
 
 
@@ -41,35 +44,27 @@ class ResConvBlock(nn.Module):
         return z
 
 
-class ResStage(nn.Module):
+class ResStage(BlockStage):
     """The blocks of one row; the last row of a backbone pools after its first block."""
 
     def __init__(
         self, in_channels: int, row: StructureRow, config: DetectorConfig, *, with_spp: bool
     ) -> None:
-        super().__init__()
         assert row.bottleneck is not None
-        self.block_list = nn.ModuleList()
-        for index in range(row.num_blocks):
-            self.block_list.append(
-                ResConvBlock(
-                    row.out_channels if index else in_channels,
-                    row.out_channels,
-                    row.bottleneck,
-                    kernel_size=1,
-                    stride=1 if index else row.stride,
-                    activation=config.activation,
-                )
+        blocks: Iterable[nn.Module] = (
+            ResConvBlock(
+                row.out_channels if index else in_channels,
+                row.out_channels,
+                row.bottleneck,
+                kernel_size=1,
+                stride=1 if index else row.stride,
+                activation=config.activation,
             )
-            if with_spp and index == 0:
-                pooling = SpatialPyramidPooling(row.out_channels, activation=config.spp_activation)
-                self.block_list.append(pooling)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in, H, W) to (B, out, H / stride, W / stride)."""
-        for block in self.block_list:
-            x = block(x)
-        return x
+            for index in range(row.num_blocks)
+        )
+        super().__init__(
+            pooled_after_first(blocks, row.out_channels, config) if with_spp else blocks
+        )
 
 
 class MaeRes(nn.Module):
@@ -90,10 +85,4 @@ class MaeRes(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the feature maps of strides 8, 16 and 32 of (B, 3, H, W) images."""
-        maps = []
-        x = images
-        for stage in self.block_list:
-            x = stage(x)
-            maps.append(x)
-        small, middle, large = (maps[level] for level in self.levels)
-        return small, middle, large
+        return feature_maps(self.block_list, self.levels, images)
