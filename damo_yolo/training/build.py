@@ -18,8 +18,10 @@ from damo_yolo.models.zoo import build_detector
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
 from damo_yolo.training.optim import build_optimizer
+from damo_yolo.training.ranks import is_parallel
 from damo_yolo.training.state import TrainState, seed_everything, write_tensors
 from damo_yolo.training.step import TrainedModel
+from damo_yolo.training.sync_norm import share_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,6 @@ def build_state(
     num_classes: int,
     device: torch.device,
     teacher: Detector | None = None,
-    sync_norm: bool = False,
 ) -> TrainState:
     """Build the state of step 0; equal on every rank, as weights are drawn from the seed.
 
@@ -39,7 +40,6 @@ def build_state(
         num_classes: of the label space.
         device: where the state lives.
         teacher: whose neck widths the align modules meet.
-        sync_norm: share batch statistics between ranks, where the device can (CUDA).
     """
     seed_everything(config.seed)
     own = {} if config.activation is None else {"activation": config.activation}
@@ -55,8 +55,8 @@ def build_state(
     if teacher is not None:
         distillation = ChannelWiseDistillation(detector.neck_channels, teacher.neck_channels)
     model = TrainedModel(detector, DetectionLoss(config.loss), distillation)
-    if sync_norm and device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model.detector)  # type: ignore[no-untyped-call]
+    if is_parallel():
+        share_statistics(model.detector, device)
     _place(model, device, config)
     return TrainState(
         config=config,

@@ -65,6 +65,9 @@ class DistillConfig(Config):
     """Share of all steps, at the start, in which the align modules learn and the student does not
     feel them. Fresh ones push it ten times harder than its objects do, and elsewhere, which a run
     of some hundred steps never makes up for (docs/training.md); 0 as the paper."""
+    untaught_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Share of all steps, at the end, in which the student learns alone, at whatever rate the
+    schedule has there: for runs without a plain phase."""
     until_plain_phase: bool = True
     """Stop in the plain phase, as the paper; False never stops, as the published code."""
     allow_other_classes: bool = False

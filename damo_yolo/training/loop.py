@@ -21,7 +21,6 @@ from damo_yolo.training.ranks import (
     Meeting,
     is_parallel,
     mean_over_ranks,
-    with_pooled_statistics,
 )
 from damo_yolo.training.reporter import FINISH, GO_ON, PAUSE, Loader, PausedError, Record, Reporter
 from damo_yolo.training.schedule import (
@@ -174,7 +173,7 @@ def _validate(run: Run, epoch: int, *, is_last: bool) -> dict[str, float]:
     if (epoch + 1) % config.every_epochs and not is_last:
         return {}
     state = run.state
-    weights = with_pooled_statistics(state.model.detector, state.average.state_dict())
+    weights = state.average.state_dict()
     figures = run.validator.evaluate(weights)
     best = state.best
     better = best.is_better(figures["ap"], config)
@@ -231,10 +230,12 @@ def _distill_weight(run: Run, step: int) -> float:
     distill = run.state.config.distill
     if distill is None:
         return 0.0
+    total = run.timeline.total_steps
+    plain_steps = run.timeline.plain_steps if distill.until_plain_phase else 0
     return distillation_weight(
         step,
-        total_steps=run.timeline.total_steps,
-        plain_steps=run.timeline.plain_steps if distill.until_plain_phase else 0,
+        total_steps=total,
+        untaught_steps=max(plain_steps, round(distill.untaught_fraction * total)),
         start=distill.weight,
         end_ratio=distill.end_ratio,
     )

@@ -4,14 +4,12 @@ Every function here is a collective: all ranks call it at the same step, or none
 """
 
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from damo_yolo.errors import TrainingError
 
@@ -112,44 +110,3 @@ def gather_objects(value: object) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
-
-
-def norm_statistics(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of the running statistics among the tensors of a model, by name.
-
-    Args:
-        model: whose batch norms are meant.
-        tensors: its state dict, or an average of it.
-    """
-    return {
-        f"{name}.{kind}": tensors[f"{name}.{kind}"].clone()
-        for kind in ("running_mean", "running_var")
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm)
-    }
-
-
-@torch.no_grad()
-def with_pooled_statistics(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the tensors with running statistics of all ranks in place of this one's.
-
-    Batch normalisation on CPU sees the images of its own rank only. Training never reads running
-    statistics; evaluation gets what all ranks saw: the mean of means, and the mean of variances
-    plus the variance of means. Nothing changes in place: when a checkpoint is written must not
-    matter to a run.
-
-    Args:
-        model: whose batch norms are meant.
-        tensors: its state dict, or an average of it.
-    """
-    if not is_parallel():
-        return tensors
-    own = norm_statistics(model, tensors)
-    means = [name for name in own if name.endswith("running_mean")]
-    variances = [name for name in own if name.endswith("running_var")]
-    own_means = torch.cat([own[name] for name in means])
-    pooled_means = mean_over_ranks(own_means)
-    spread = torch.cat([own[name] for name in variances]) + (own_means - pooled_means) ** 2
-    sizes = [len(own[name]) for name in means]
-    pooled = torch.split(pooled_means, sizes) + torch.split(mean_over_ranks(spread), sizes)
-    return {**tensors, **dict(zip((*means, *variances), pooled, strict=True))}

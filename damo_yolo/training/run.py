@@ -20,7 +20,7 @@ from damo_yolo.training.build import build_state, load_teacher, start_from, writ
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.loop import train
 from damo_yolo.training.progress import MetricsLog
-from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S, with_pooled_statistics
+from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S
 from damo_yolo.training.reporter import GO_ON, Record
 from damo_yolo.training.state import TrainState, load_state, save_state, write_tensors
 from damo_yolo.training.validation import Validator
@@ -141,10 +141,7 @@ def run_training(
         rank=rank,
         world_size=world_size,
     )
-    sync_norm = world_size > 1
-    state = build_state(
-        config, num_classes=len(space), device=device, teacher=teacher, sync_norm=sync_norm
-    )
+    state = build_state(config, num_classes=len(space), device=device, teacher=teacher)
     state.quarantine.num_images = loader.num_images
     folder = storage.join(job.out_uri, CHECKPOINT_FOLDER)
     is_resumed = load_state(state, folder, run_key=job.run_key, rank=rank)
@@ -162,9 +159,8 @@ def run_training(
             validator=validator,
             timeout_s=job.timeout_s,
         )
-    last = with_pooled_statistics(state.model.detector, state.average.state_dict())
     if rank == 0:
-        _write_models(job, state, last, space)
+        _write_models(job, state, state.average.state_dict(), space)
 
 
 def _write_models(

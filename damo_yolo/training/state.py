@@ -18,7 +18,7 @@ from damo_yolo import storage
 from damo_yolo.errors import TrainingError
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
-from damo_yolo.training.ranks import gather_objects, norm_statistics, with_pooled_statistics
+from damo_yolo.training.ranks import gather_objects
 from damo_yolo.training.seen import Quarantine, SampleOrder
 from damo_yolo.training.step import StepLosses, TrainedModel
 from damo_yolo.training.validation import Progress
@@ -99,9 +99,6 @@ def save_state(state: TrainState, uri: str, *, run_key: str, is_writer: bool) ->
         run_key: identifies configuration and data.
         is_writer: True on rank 0.
     """
-    weights = with_pooled_statistics(state.model, state.model.state_dict())
-    average = with_pooled_statistics(state.model.detector, state.average.state_dict())
-    norms = gather_objects(_norm_statistics(state))
     generators = gather_objects(_generator_states())
     state.samples.merge()
     state.quarantine.merge(state.config.max_broken_share)
@@ -112,9 +109,8 @@ def save_state(state: TrainState, uri: str, *, run_key: str, is_writer: bool) ->
         "config": state.config.model_dump(mode="json"),
         "position": tuple(state.position),
         "seconds": state.seconds,
-        "model": dict(weights),
-        "average": dict(average),
-        "norms": norms,
+        "model": state.model.state_dict(),
+        "average": dict(state.average.state_dict()),
         "optimizer": state.optimizer.state_dict(),
         "meters": [(meter.total, meter.steps) for meter in (state.window, state.epoch_window)],
         "generators": generators,
@@ -144,12 +140,8 @@ def load_state(state: TrainState, uri: str, *, run_key: str, rank: int) -> bool:
             f"the checkpoint at {uri} belongs to another configuration or other data",
             fix="give this training a folder of its own, or remove the old one",
         )
-    weights, average = payload["model"], payload["average"]
-    if len(payload["norms"]) == len(gather_objects(None)):  # else: those of all ranks serve each
-        weights |= payload["norms"][rank][0]
-        average |= payload["norms"][rank][1]
-    state.model.load_state_dict(weights)
-    state.average.load_state_dict(average)
+    state.model.load_state_dict(payload["model"])
+    state.average.load_state_dict(payload["average"])
     state.optimizer.load_state_dict(payload["optimizer"])
     state.position = Position(*payload["position"])
     state.seconds = payload["seconds"]
@@ -187,15 +179,6 @@ def read_tensors(uri: str) -> dict[str, Any]:
             fix="remove it: training continues from the start, or copy it again",
         ) from None
     return payload
-
-
-def _norm_statistics(state: TrainState) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return this rank's own running statistics, of the weights and of their average."""
-    average = state.average.state_dict()
-    return (
-        norm_statistics(state.model, state.model.state_dict()),
-        norm_statistics(state.model.detector, average),
-    )
 
 
 def _generator_states() -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """One process of the test of two: `python one_rank.py RANK FOLDER` writes `RANK.json`."""
 
+import copy
 import json
 import math
 import sys
@@ -17,8 +18,9 @@ from damo_yolo.samples import Batch
 from damo_yolo.training.build import build_state
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.loop import train
-from damo_yolo.training.ranks import mean_over_ranks, with_pooled_statistics
+from damo_yolo.training.ranks import mean_over_ranks
 from damo_yolo.training.reporter import GO_ON
+from damo_yolo.training.sync_norm import share_statistics
 
 WORLD_SIZE, POISONED_RANK, POISONED_STEP = 2, 1, 2
 
@@ -75,25 +77,36 @@ class _Reporter:
         return f"kept-{step}-{len(payload['keys'])}"
 
 
-def _pooled(rank: int) -> list[float]:
-    norm = nn.BatchNorm2d(1)
-    assert norm.running_mean is not None
-    norm.running_mean.fill_(2.0 * rank)  # means 0 and 2, variances 1
-    assert norm.running_var is not None
+def _normalised(rank: int) -> dict[str, list[float]]:
+    """Send three images through a batch norm: two on rank 0, one on rank 1."""
+    torch.manual_seed(0)
+    images, weights = torch.randn(2, 3, 4, 5, 6).mul_(3).add_(7)
+    own = slice(0, 2) if rank == 0 else slice(2, 3)
+    norm = nn.BatchNorm2d(4)
+    nn.init.uniform_(norm.weight)
     model = nn.Sequential(norm)
-    pooled = with_pooled_statistics(model, model.state_dict())
-    assert norm.running_mean.item() == 2.0 * rank, "this rank goes on with its own"
-    return [pooled["0.running_mean"].item(), pooled["0.running_var"].item()]
+    share_statistics(model, torch.device("cpu"))
+    x = images[own].to(memory_format=torch.channels_last).requires_grad_()
+    y = copy.deepcopy(model)(x)
+    (y * weights[own]).sum().backward()
+    assert x.grad is not None
+    model(x)
+    return {
+        "values": y.flatten().tolist(),
+        "gradient": x.grad.flatten().tolist(),
+        "running_mean": norm.state_dict()["running_mean"].tolist(),
+        "running_var": norm.state_dict()["running_var"].tolist(),
+    }
 
 
 def main(rank: int, folder: Path) -> None:
-    """Take part in the pooling, then in a training that fails on one rank."""
+    """Take part in a normalisation, then in a training that fails on one rank."""
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD_SIZE)
     torch.set_num_threads(1)
     answer: dict[str, Any] = {
         "mean": mean_over_ranks(torch.tensor([float(rank)])).tolist(),
-        "pooled": _pooled(rank),
+        "norm": _normalised(rank),
     }
     config = TrainConfig(model="damo-yolo-ns", image_size=64, global_batch=WORLD_SIZE, log_every=1)
     state = build_state(config, num_classes=2, device=torch.device("cpu"))

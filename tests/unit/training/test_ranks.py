@@ -1,6 +1,7 @@
 """What ranks share, in one process and in two."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from damo_yolo.training.ranks import gather_objects, mean_over_ranks, with_pooled_statistics
+from damo_yolo.training.exchange import Exchange
+from damo_yolo.training.ranks import gather_objects, mean_over_ranks
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +27,40 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
-def test_running_statistics_of_two_ranks_become_those_of_all_images(
-    answers: list[dict[str, Any]],
-) -> None:
-    """Means 0 and 2 and variances 1 are a mean of 1 and a variance of 1 + 1."""
+def test_a_batch_norm_sees_the_images_of_all_ranks(answers: list[dict[str, Any]]) -> None:
+    """Values, gradients and running statistics are those of one process with all three images."""
+    torch.manual_seed(0)
+    images, weights = torch.randn(2, 3, 4, 5, 6).mul_(3).add_(7)
+    norm = nn.BatchNorm2d(4)
+    nn.init.uniform_(norm.weight)
+    x = images.clone().requires_grad_()
+    y = norm(x)
+    (y * weights).sum().backward()
+    assert x.grad is not None
+
     assert [answer["mean"] for answer in answers] == [[0.5], [0.5]]
-    assert [answer["pooled"] for answer in answers] == [[1.0, 2.0], [1.0, 2.0]]
+    for key, expected in (("values", y), ("gradient", x.grad)):
+        found = torch.tensor([v for answer in answers for v in answer["norm"][key]])
+        torch.testing.assert_close(found, expected.detach().flatten(), rtol=1e-5, atol=2e-5)
+    for answer in answers:
+        for key in ("running_mean", "running_var"):
+            expected = norm.state_dict()[key]
+            torch.testing.assert_close(torch.tensor(answer["norm"][key]), expected)
+
+
+def test_a_rank_that_is_gone_is_an_error_and_no_endless_wait() -> None:
+    """What the loop turns into the name of the missing rank."""
+    ours, theirs = socket.socketpair()
+    exchange = Exchange.__new__(Exchange)
+    exchange._rank, exchange._peers = 0, {1: ours}
+    ours.settimeout(0.05)
+
+    with pytest.raises(RuntimeError, match="Timed out"):
+        exchange.gather(torch.zeros(2))
+    theirs.close()
+    with pytest.raises(RuntimeError, match="Connection closed"):
+        exchange.gather(torch.zeros(2))
+    exchange.close()
 
 
 def test_ranks_stay_equal_though_one_has_no_object(answers: list[dict[str, Any]]) -> None:
@@ -49,9 +79,5 @@ def test_a_failure_of_one_rank_stops_all_and_names_its_images(
 
 
 def test_a_process_alone_shares_with_nobody() -> None:
-    norm = nn.BatchNorm2d(1)
-    tensors = norm.state_dict()
-
-    assert with_pooled_statistics(norm, tensors) is tensors
     assert mean_over_ranks(torch.tensor(3.0)).item() == 3.0
     assert gather_objects("mine") == ["mine"]
