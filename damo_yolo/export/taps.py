@@ -78,11 +78,23 @@ def compare(reference: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[
 def find_departure(
     reference: Mapping[str, Any], candidate: Mapping[str, Any], *, tolerance: float
 ) -> Departure | None:
-    """Return the first tap that differs by more than the tolerance, and why; None: they agree."""
-    for name, difference in compare(reference, candidate).items():
+    """Return the first tap that differs by more than the tolerance, and why; None: they agree.
+
+    A tap inside a stage counts only where the end of that stage departs too: quantisation scales
+    channels in one layer and takes it back in the next, which changes no result.
+    """
+    differences = compare(reference, candidate)
+    departing: list[str] = []
+    for name, difference in differences.items():
         if difference > tolerance:
-            cause = explain(name, reference[name], candidate[name], tolerance=tolerance)
-            return Departure(tap=name, difference=difference, cause=cause)
+            departing.append(name)
+        if name not in SUMMARY:
+            continue
+        if difference > tolerance:
+            first = departing[0]
+            cause = explain(first, reference[first], candidate[first], tolerance=tolerance)
+            return Departure(tap=first, difference=differences[first], cause=cause)
+        departing.clear()
     return None
 
 

@@ -1,11 +1,15 @@
 """What Ray Tune calls in the driver: Optuna behind it, and a tracker that hears of every trial."""
 
+import logging
 from typing import Any
 
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
+from damo_yolo.tuning.objective import AP
 from damo_yolo.tuning.tracked import TrackedTrials
+
+logger = logging.getLogger(__name__)
 
 
 class EndSearch(OptunaSearch):
@@ -31,17 +35,31 @@ class EndSearch(OptunaSearch):
 
 
 class LogTrials(tune.Callback):
-    """Makes every trial a child run when it ends; holds nothing that cannot be pickled."""
+    """Says how every trial ended and makes it a child run; holds nothing that cannot be pickled."""
 
-    def __init__(self, tracked: TrackedTrials) -> None:
+    def __init__(self, tracked: TrackedTrials | None) -> None:
         self._tracked = tracked
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log a trial that finished or was stopped."""
-        del iteration, trials, info  # Ray hands them to every callback
-        self._tracked.log(trial.trial_id, trial.config)
+        del iteration, info  # Ray hands them to every callback
+        result = trial.last_result or {}
+        ap = f"AP {result[AP.figure]:.4f}" if AP.figure in result else "not measured"
+        step = f" at step {result['step']}" if "step" in result else ""
+        self._log(trials, trial, f"{ap}{step}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log a trial that failed for good."""
-        del iteration, trials, info
-        self._tracked.log(trial.trial_id, trial.config)
+        del iteration, info
+        self._log(trials, trial, "failed")
+
+    def _log(self, trials: list[Any], trial: Any, how: str) -> None:
+        values = ", ".join(f"{name} {_short(value)}" for name, value in trial.config.items())
+        ended = sum(other.is_finished() for other in trials)
+        logger.info("trial %s: %s (%s); %d ended", trial.trial_id, how, values, ended)
+        if self._tracked is not None:
+            self._tracked.log(trial.trial_id, trial.config)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -17,6 +17,7 @@ from pydantic import Field
 from damo_yolo import storage
 from damo_yolo.compute.ray_cluster import connect
 from damo_yolo.config import Config
+from damo_yolo.errors import DamoYoloError
 from damo_yolo.tuning.objective import AP, Figures, Goal
 from damo_yolo.tuning.space import POINT, Parameter, Space, Values
 from damo_yolo.tuning.tracked import TrackedTrials
@@ -120,6 +121,9 @@ def search(trainable: Trainable, plan: SearchPlan, *, setup: Any) -> list[Outcom
 
         # Without its own loggers Tune warns of files that nobody needs: it keeps the last figures.
         logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+        # A trial that fails is told of by its callback and in the table, without a traceback.
+        logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
         uri = storage.join(plan.folder_uri, RAY_FOLDER)
         if not storage.is_remote(uri):
             uri = str(Path(uri).resolve())  # trials run in Ray's own folder
@@ -138,7 +142,9 @@ def search(trainable: Trainable, plan: SearchPlan, *, setup: Any) -> list[Outcom
         else:
             tuner = _new_tuner(placed, plan, storage_uri=uri)
         grid = tuner.fit()
-        return [_outcome(grid[number]) for number in range(len(grid))]
+        results = [grid[number] for number in range(len(grid))]
+        results.sort(key=lambda result: Path(result.path).name)
+        return [_outcome(result) for result in results]
 
 
 def _new_tuner(placed: Any, plan: SearchPlan, *, storage_uri: str) -> Any:
@@ -158,7 +164,7 @@ def _new_tuner(placed: Any, plan: SearchPlan, *, storage_uri: str) -> Any:
         param_space=_param_space(plan),
         tune_config=tune.TuneConfig(
             max_concurrent_trials=config.concurrent or _slots(plan.needs),
-            trial_dirname_creator=_trial_id,
+            trial_dirname_creator=_folder_of,
             **settings,
         ),
         run_config=tune.RunConfig(
@@ -175,7 +181,7 @@ def _new_tuner(placed: Any, plan: SearchPlan, *, storage_uri: str) -> Any:
 def _callbacks(plan: SearchPlan) -> list[Any]:
     from damo_yolo.tuning.ray_hooks import LogTrials  # noqa: PLC0415 - imports Ray
 
-    return [LogTrials(plan.tracked)] if plan.tracked else []
+    return [LogTrials(plan.tracked)]
 
 
 def _param_space(plan: SearchPlan) -> dict[str, Any]:
@@ -193,8 +199,10 @@ def forget(folder_uri: str) -> None:
         shutil.rmtree(uri, ignore_errors=True)
 
 
-def _trial_id(trial: Any) -> str:
-    return str(trial.trial_id)
+def _folder_of(trial: Any) -> str:
+    # A restored search lists its trials in another order: the name keeps which came first.
+    number = int(trial.experiment_tag.partition("_")[0])
+    return f"{number:05d}-{trial.trial_id}"
 
 
 def _outcome(result: Any) -> Outcome:
@@ -203,13 +211,20 @@ def _outcome(result: Any) -> Outcome:
         for name, value in (result.metrics or {}).items()
         if type(value) in {int, float}
     }
-    words = str(result.error).strip().splitlines() if result.error else []
     return Outcome(
-        trial_id=Path(result.path).name,
+        trial_id=Path(result.path).name.partition("-")[2],
         values=dict(result.config or {}),
         figures=figures,
-        problem=words[-1] if words else "",
+        problem=_problem(result.error) if result.error else "",
     )
+
+
+def _problem(error: Exception) -> str:
+    cause = getattr(error, "cause", error)  # Ray hands on what a trial raised inside its own
+    if isinstance(cause, DamoYoloError):
+        return cause.problem
+    words = str(error).strip().splitlines()
+    return words[-1] if words else type(cause).__name__
 
 
 def _domain(parameter: Parameter) -> Any:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -86,9 +87,13 @@ def test_a_trial_that_lags_is_stopped_and_the_others_end(tmp_path: Path) -> None
 
     found = run(trial, tmp_path, trials=6, concurrent=1, scheduler="asha")
 
-    steps = {outcome.values["x"]: outcome.figures["step"] for outcome in found}
-    assert steps[max(steps)] == 4
-    assert steps[min(steps)] < 4
+    values = [outcome.values["x"] for outcome in found]
+    steps = [outcome.figures["step"] for outcome in found]
+    stopped = [number for number, step in enumerate(steps) if step < 4]
+    assert len(found) == 6
+    assert steps[values.index(max(values))] == 4
+    assert stopped
+    assert all(values[number] < median(values[:number]) for number in stopped), "who came first"
 
 
 def test_a_population_moves_values_on_the_way(tmp_path: Path) -> None:

@@ -135,6 +135,21 @@ def test_other_box_codings_are_told_apart(
     assert words in explain(BOXES_TAP, boxes, change(boxes))
 
 
+def test_a_scale_that_the_next_layer_takes_back_is_no_departure(reference: Taps) -> None:
+    inside = "tap.backbone.block_list.2.block_list.0.conv.0"
+    scaled = {**reference, inside: reference[inside] * 3}
+    assert compare(reference, scaled)[inside] > LIMIT
+    assert find_departure(reference, scaled, tolerance=LIMIT) is None
+
+    names = list(reference)
+    its_end = next(name for name in names[names.index(inside) :] if name in SUMMARY)
+    for end in SUMMARY:
+        departing = {**scaled, end: reference[end] * 1.5}
+        found = find_departure(reference, departing, tolerance=LIMIT)
+        assert found is not None
+        assert found.tap == (inside if end == its_end else end)
+
+
 def test_other_weights_are_not_called_a_batch_norm(
     exported: Exported, reference: Taps, tmp_path: Path
 ) -> None:
