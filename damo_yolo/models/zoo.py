@@ -62,6 +62,11 @@ def is_detector_file(name: str) -> bool:
     return name.endswith(".json")
 
 
+def is_detector(name: str) -> bool:
+    """Tell whether a name can be built: a published size, or the location of a detector file."""
+    return name in MODEL_NAMES or is_detector_file(name)
+
+
 @cache
 def _published_config(name: str) -> DetectorConfig:
     size = name.lower().removeprefix(_PREFIX)

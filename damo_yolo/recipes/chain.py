@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import PurePosixPath
 
 from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError
-from damo_yolo.models.zoo import MODEL_NAMES
+from damo_yolo.models.zoo import MODEL_NAMES, is_detector
 from damo_yolo.recipes.choose import RECIPES, choose_recipe, load_config
 from damo_yolo.recipes.students import CLIP_NORM
 from damo_yolo.training.config import DistillConfig, TrainConfig
@@ -25,20 +26,21 @@ def plan_chain(models: Sequence[str], recipe: str, overrides: Sequence[str] = ()
     """Return the trainings of a chain, the first without a teacher.
 
     Args:
-        models: sizes from the first teacher to the last student; a size may teach its own kind.
+        models: sizes or detector files from the first teacher to the last student; a size may teach
+            its own kind.
         recipe: `published` or `sample`, or a configuration (a name or a YAML file) that all share.
         overrides: dotted `name=value` for all of them.
 
     Raises:
         ConfigError: a size or the recipe is unknown, or there are fewer than two models.
     """
-    unknown = [model for model in models if model not in MODEL_NAMES]
+    unknown = [model for model in models if not is_detector(model)]
     if unknown or len(models) < 2:  # noqa: PLR2004 - a teacher and a student
         raise ConfigError(
             f"no chain goes through {', '.join(unknown or models)}",
             fix=f"name two sizes or more, teacher first, of {', '.join(MODEL_NAMES)}",
         )
-    names = [f"{place}-{model}" for place, model in enumerate(models, start=1)]
+    names = [f"{place}-{PurePosixPath(model).stem}" for place, model in enumerate(models, start=1)]
     first = _config(models[0], recipe, role="teacher").with_overrides(overrides)
     links = [Link(name=names[0], config=first)]
     for model, (teacher, name) in zip(models[1:], pairwise(names), strict=True):

@@ -2,7 +2,7 @@
 
 from damo_yolo import storage
 from damo_yolo.errors import ConfigError
-from damo_yolo.models.zoo import MODEL_NAMES
+from damo_yolo.models.zoo import MODEL_NAMES, is_detector
 from damo_yolo.recipes import sample, small, smoke
 from damo_yolo.recipes.students import STUDENTS
 from damo_yolo.recipes.teachers import TEACHERS
@@ -33,7 +33,8 @@ def choose_recipe(
     Args:
         recipe: one of `RECIPES`.
         role: one of `ROLES`.
-        model: name of the size; empty keeps the recipe's, which `published` has none of.
+        model: name of the size, or a detector file, for which nobody published a recipe; empty
+            keeps the recipe's, which `published` has none of.
         epochs: 0 keeps the recipe's length.
         image_size: side of the input, pixels; 0 keeps the recipe's.
         seed: of the run.
@@ -45,9 +46,15 @@ def choose_recipe(
         raise ConfigError(f"no recipe is called {recipe!r}", fix=f"use one of {_listed(RECIPES)}")
     if role not in ROLES:
         raise ConfigError(f"no role is called {role!r}", fix=f"use one of {_listed(ROLES)}")
-    if model not in MODEL_NAMES and (model or recipe == "published"):
+    if model and not is_detector(model):
         raise ConfigError(
-            f"no detector is called {model!r}", fix=f"use one of {_listed(MODEL_NAMES)}"
+            f"no detector is called {model!r}",
+            fix=f"use one of {_listed(MODEL_NAMES)}, or a detector file, .json",
+        )
+    if recipe == "published" and model not in MODEL_NAMES:
+        raise ConfigError(
+            f"nobody published a recipe for {model or 'a model without a name'}",
+            fix=f"name one of {_listed(MODEL_NAMES)}, or take another recipe",
         )
     if recipe == "published":
         config = (STUDENTS if role == "student" else TEACHERS)[model]

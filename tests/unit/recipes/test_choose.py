@@ -4,6 +4,7 @@ import pytest
 
 from damo_yolo.errors import ConfigError
 from damo_yolo.models.zoo import MODEL_NAMES
+from damo_yolo.recipes.chain import plan_chain
 from damo_yolo.recipes.choose import choose_recipe, load_config
 from damo_yolo.recipes.students import STUDENTS, TEACHER_OF
 from damo_yolo.recipes.teachers import TEACHERS
@@ -58,6 +59,16 @@ def test_a_twin_is_its_student_without_a_teacher(recipe: str) -> None:
     assert student.model_copy(update=without) == twin
 
 
+def test_a_searched_detector_stands_where_a_size_can() -> None:
+    config = choose_recipe("sample", role="student", model="found/best.json")
+    links = plan_chain(["damo-yolo-nm", "found/best.json"], "sample")
+
+    assert config.model == links[1].config.model == "found/best.json"
+    assert links[1].name == "2-best"
+    with pytest.raises(ConfigError, match="nobody published a recipe for found"):
+        choose_recipe("published", role="student", model="found/best.json")
+
+
 def test_a_choice_overrides_size_length_input_and_seed() -> None:
     config = choose_recipe(
         "sample", role="teacher", model="damo-yolo-nl", epochs=3, image_size=96, seed=7
@@ -73,7 +84,7 @@ def test_a_choice_overrides_size_length_input_and_seed() -> None:
         ({"recipe": "fast", "role": "teacher"}, "no recipe is called 'fast'"),
         ({"recipe": "sample", "role": "pupil"}, "no role is called 'pupil'"),
         ({"recipe": "sample", "role": "twin", "model": "yolo"}, "no detector is called 'yolo'"),
-        ({"recipe": "published", "role": "twin"}, "no detector is called ''"),
+        ({"recipe": "published", "role": "twin"}, "for a model without a name"),
     ],
 )
 def test_a_wrong_choice_is_named(choice: dict[str, str], problem: str) -> None:
