@@ -45,6 +45,9 @@ BASE_NAME = "regexp_replace(file_name, '^.*/', '')"
 LAYOUT_PROBES = 16
 """How many images are looked for before a folder layout is given up."""
 
+CHUNKS_PER_COMMIT = 16
+"""What is not committed stays in memory, beyond the database's own limit."""
+
 NEEDED_KEYS = (
     "give images (id, file_name), annotations (image_id, category_id, bbox) and categories"
     " (id, name)"
@@ -143,9 +146,12 @@ def _load(tables: duckdb.DuckDBPyConnection, path: Path, where: str) -> dict[str
     categories: list[dict[str, Any]] = []
     tables.execute(CREATE)
     tables.begin()
-    for chunk in _ahead(file.chunks()):
+    for number, chunk in enumerate(_ahead(file.chunks()), start=1):
         if chunk.name in INSERTS:
             _insert(tables, chunk, file)
+            if number % CHUNKS_PER_COMMIT == 0:
+                tables.commit()
+                tables.begin()
         elif chunk.name == "categories":
             categories += [json.loads(text) for text in chunk.texts.to_pylist()]
     rest = file.rest()
