@@ -4,7 +4,7 @@ Shapes: O output channels, I input channels per group, K kernel size.
 """
 
 import copy
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from damo_yolo.models.config import Activation
 from damo_yolo.models.layers import ConvBnAct, make_activation
-
-if TYPE_CHECKING:
-    from damo_yolo.models.detector import Detector
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -62,7 +59,7 @@ class FusedRepConv(nn.Module):
         return y
 
 
-def fuse(detector: "Detector") -> "Detector":
+def fuse(detector: ModuleT) -> ModuleT:
     """Return a new detector in eval mode, all its branches and batch norms folded away.
 
     Its outputs equal those of the original in eval mode up to rounding; the original is untouched.
