@@ -105,9 +105,7 @@ def _truth(raw: RawSample, known: dict[str, NDArray[np.bool_]], num_classes: int
     if len(raw.unknown_ids):
         mask = verified.copy()
         mask[raw.unknown_ids] = False
-    return ImageTruth(
-        raw.key, raw.dataset, raw.boxes, raw.class_ids, raw.is_crowd, mask, verified
-    )
+    return ImageTruth(raw.key, raw.dataset, raw.boxes, raw.class_ids, raw.is_crowd, mask, verified)
 
 
 def _mask(ids: "list[int] | NDArray[np.int64]", num_classes: int) -> NDArray[np.bool_]:
