@@ -1,6 +1,7 @@
 """The check stage: everything wrong is found, named once, and ends in one sentence."""
 
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -232,7 +233,10 @@ def test_the_page_shows_problems_and_pairs_without_leaving_the_file(tmp_path: Pa
 
     assert "1 of 2 images are missing" in page
     assert "validation images that are in the training data too: 1" in page
-    assert page.count("data:image/jpeg;base64,") == 2
+    assert page.count("data:image/jpeg;base64,") == 1  # both pictures, side by side
+    assert re.search(r"Can the datasets be used\?</h3>\s*<strong>No</strong>", page)
+    assert re.search(r"Are validation pictures trained on\?</h3>\s*<strong>It seems so: 1<", page)
+    assert page.index("To look at</h2>") < page.index("Taken care of</h2>")
     assert "http" not in page
     assert "<script" not in page
 
