@@ -114,9 +114,12 @@ def same_pairs(classes: Sequence[SourceClass]) -> list[Pair]:
 
 
 def _misspelled(alone: Sequence[SourceClass], classes: Sequence[SourceClass]) -> Iterator[Pair]:
+    seen: set[frozenset[tuple[str, str]]] = set()
     for item in alone:
         for other in classes:
-            if other.dataset != item.dataset:
+            both = frozenset((item.key, other.key))
+            if other.dataset != item.dataset and both not in seen:
+                seen.add(both)
                 found = similar_spelling(item.name, other.name)
                 if found:
                     yield Pair("same", item, other, found.confidence, found.reason)
