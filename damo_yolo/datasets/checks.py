@@ -37,11 +37,17 @@ BROKEN_IMAGE_FIXES = {
     "of another size than annotated": f"use the images that were annotated, or {LEAVE_OUT}",
     "named like another image": "rename the files: their suffix does not tell them apart",
 }
+MANY_BOXES = (
+    "if there are many, look at the first: the numbers may be in another unit (pixels, fractions),"
+    " or of another image"
+)
 FIXES = {
     "degenerate boxes": "nothing to do: they are dropped",
-    "boxes outside the image": "nothing to do: they are dropped",
+    "boxes outside the image": f"they are dropped; {MANY_BOXES}",
     "exact duplicate boxes": "nothing to do: one of each is kept",
-    "boxes clipped to the image": "nothing to do, unless there are many: then look at the first",
+    "boxes clipped to the image": f"nothing to do; {MANY_BOXES}",
+    "boxes of classes that the class file lacks": "they are dropped: add the class to the class"
+    " file if you want them",
     "images with an EXIF rotation": "nothing to do, unless boxes look turned: store them upright",
     "annotations of unlisted images": "nothing to do: they are dropped",
     "labels without an image": "put the images there, or remove the labels",
@@ -90,6 +96,13 @@ class SplitCheck:
     def all_errors(self) -> list[Problem]:
         """Return the errors, those of images gathered by reason."""
         problems = list(self.errors)
+        if not self.images and not problems:
+            what = f"dataset '{self.dataset}', {self.split}: there is no image"
+            fix = "correct the locations in the catalog, or take the split out of it"
+            kind = "no images"
+            problems.append(
+                Problem(dataset=self.dataset, split=self.split, kind=kind, problem=what, fix=fix)
+            )
         for kind, fix in BROKEN_IMAGE_FIXES.items():
             if count := self.broken.counts.get(kind):
                 what = f"{count} of {self.images} images are {kind}"

@@ -23,6 +23,7 @@ from damo_yolo import storage
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
 from damo_yolo.datasets.json_objects import JsonObjects, ObjectTexts
 from damo_yolo.datasets.source import (
+    UNSIZED,
     Findings,
     ImageChunk,
     column,
@@ -41,6 +42,9 @@ AS_LISTED = "file_name"
 AS_ARCHIVED = r"regexp_replace(file_name, '^(\./)?images/v[12]/', '')"
 """The 2020 json says images/v1/patch4/x.jpg where the archives hold patch4/x.jpg."""
 BASE_NAME = "regexp_replace(file_name, '^.*/', '')"
+
+POSSIBLE = "width BETWEEN 1 AND 1e9 AND height BETWEEN 1 AND 1e9"
+"""SQL for a size that an image can have; NaN is greater than all numbers."""
 
 LAYOUT_PROBES = 16
 """How many images are looked for before a folder layout is given up."""
@@ -97,7 +101,7 @@ class CocoSource:
     def chunks(self, findings: Findings) -> Iterator[ImageChunk]:
         """Yield the images ordered by image id."""
         findings.note("images that no Objects365 archive holds", self.where, self.num_lost)
-        self._note_strays(findings)
+        self._note_dirt(findings)
         objects = PlacedRows(self.tables, OBJECTS_IN_ORDER)
         for first, images in images_of(self.tables):
             rows = objects.before(first + len(images))
@@ -114,7 +118,11 @@ class CocoSource:
                 is_crowd=column(rows["crowd"], np.bool_),
             )
 
-    def _note_strays(self, findings: Findings) -> None:
+    def _note_dirt(self, findings: Findings) -> None:
+        count, first = _row(
+            self.tables, "SELECT count(*), min(image_uri) FROM placed WHERE width = 0"
+        )
+        findings.note(UNSIZED, str(first), count)
         count, first = _row(
             self.tables, "SELECT count(*), min(ref) FROM objects ANTI JOIN images USING (ref)"
         )
@@ -153,18 +161,33 @@ def _load(tables: duckdb.DuckDBPyConnection, path: Path, where: str) -> dict[str
                 tables.commit()
                 tables.begin()
         elif chunk.name == "categories":
-            categories += [json.loads(text) for text in chunk.texts.to_pylist()]
+            try:
+                categories += [json.loads(text.as_buffer().to_pybytes()) for text in chunk.texts]
+            except ValueError:
+                raise file.broken_text(chunk) from None
     rest = file.rest()
     for name in (*INSERTS, "categories"):
         if rest.get(name) != []:
             raise _unfit(where, f"'{name}' is no list of objects")
-    try:
-        classes = {str(item["id"]): str(item["name"]) for item in categories}
-    except (KeyError, TypeError) as error:
-        raise _unfit(where, str(error)) from None
+    classes = _classes(categories, where)
     codes = pa.table({"code": pa.array(range(len(classes)), pa.int64()), "id": list(classes)})
     fill(tables, "INSERT INTO categories SELECT * FROM batch", codes)
     tables.commit()
+    return classes
+
+
+def _classes(categories: list[dict[str, Any]], where: str) -> dict[str, str]:
+    """Return id to name, both as text."""
+    classes: dict[str, str] = {}
+    for item in categories:
+        key, name = item.get("id"), item.get("name")
+        if key is None or name is None or not str(name).strip():
+            raise _unfit(where, f"'{'id' if key is None else 'name'}' of the category {item}")
+        if classes.setdefault(str(key), str(name)) != str(name):
+            raise DataError(
+                f"{where}: category {key} is both '{classes[str(key)]}' and '{name}'",
+                fix="give one of them an id of its own",
+            )
     return classes
 
 
@@ -180,7 +203,8 @@ def _ahead(chunks: Iterator[ObjectTexts]) -> Iterator[ObjectTexts]:
 def _insert(tables: duckdb.DuckDBPyConnection, chunk: ObjectTexts, file: JsonObjects) -> None:
     try:
         fill(tables, INSERTS[chunk.name], pa.table({"text": chunk.texts}))
-    except duckdb.InvalidInputException:  # says what, but not where in the file
+    except (duckdb.InvalidInputException, duckdb.TransactionException):
+        # It says what, but not where in the file; and the second is all that it says of bad UTF-8.
         raise file.broken_text(chunk) from None
 
 
@@ -196,21 +220,22 @@ def _verify(tables: duckdb.DuckDBPyConnection, path: Path, where: str) -> None:
     )
     if twice != (None,):
         raise DataError(f"{where}: two images have the id {twice[0]}", fix="remove one of them")
-    if (row := _first(tables, "objects WHERE ref IS NULL")) is not None:
-        raise _unfit(where, f"'image_id' of {_object_at(path, 'annotations', row)}")
+    for name, column_name in (("image_id", "ref"), ("category_id", "category")):
+        if (row := _first(tables, f"objects WHERE {column_name} IS NULL")) is not None:
+            raise _unfit(where, f"'{name}' of {_object_at(path, 'annotations', row)}")
     if (row := _first(tables, "objects WHERE x1 + y1 + x2 + y2 IS NULL")) is not None:
         item = _object_at(path, "annotations", row)
         raise DataError(
-            f"{where}: annotation {item.get('id', row)} has no bbox of four numbers:"
-            f" {item.get('bbox')!r}",
+            f"{where}: annotation {item.get('id', f'number {row + 1}')} has no bbox of four"
+            f" numbers: {item.get('bbox')!r}",
             fix="correct or remove the annotation; bbox is [left, top, width, height]",
         )
     wrong = "objects ANTI JOIN categories ON category = source_id"
     if (row := _first(tables, wrong)) is not None:
         item = _object_at(path, "annotations", row)
         raise DataError(
-            f"{where}: annotation {item.get('id')} has category {item.get('category_id')},"
-            " which 'categories' does not list",
+            f"{where}: annotation {item.get('id', f'number {row + 1}')} has category"
+            f" {item.get('category_id')}, which 'categories' does not list",
             fix="add the category to the file, or correct the annotation",
         )
 
@@ -235,8 +260,8 @@ def _place(tables: duckdb.DuckDBPyConnection, spec: DatasetSpec, split: SplitSpe
         f"""
         SELECT ref, image_id, CASE WHEN name LIKE '/%' OR name LIKE 's3://%' THEN name
             ELSE {folder} || name END AS image_uri,
-            coalesce(try_cast(trunc(width) AS BIGINT), 0) AS width,
-            coalesce(try_cast(trunc(height) AS BIGINT), 0) AS height
+            CASE WHEN {POSSIBLE} THEN trunc(width)::BIGINT ELSE 0 END AS width,
+            CASE WHEN {POSSIBLE} THEN trunc(height)::BIGINT ELSE 0 END AS height
         FROM ({listed}) WHERE image_id NOT IN (SELECT image_id FROM excluded)""",
     )
     among = ", ".join(quoted(image_id) for image_id in sorted(lost)) or "NULL"

@@ -20,6 +20,11 @@ EXIF_ORIENTATION = 0x0112
 JPEG_END = b"\xff\xd9"
 TAIL_BYTES = 64
 
+WHITE = (255, 255, 255, 255)
+DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
+MAX_16_BIT = 65535
+MAX_8_BIT = 255
+
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
@@ -103,6 +108,28 @@ def upright_to_stored(boxes: NDArray[np.float64], header: ImageHeader) -> NDArra
         8: (width - y2, x1, width - y1, x2),
     }.get(header.orientation, (x1, y1, x2, y2))
     return np.stack(corners, axis=1)
+
+
+def in_rgb(picture: Image.Image) -> Image.Image:
+    """Return a picture of any mode in RGB: on white where it is transparent, 16 bits scaled to 8.
+
+    Shards are written and pictures to predict on are read through here, so that a model meets what
+    it was trained on.
+    """
+    if picture.mode in DEEP_MODES:
+        return _from_deep(picture)
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, WHITE), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _from_deep(picture: Image.Image) -> Image.Image:
+    """Return a grey picture of 16 or more bits in 8: full scale stays full scale."""
+    values = np.asarray(picture, np.float64)
+    top = MAX_16_BIT if values.max(initial=0) > MAX_8_BIT else MAX_8_BIT
+    grey = np.clip(values * (MAX_8_BIT / top), 0, MAX_8_BIT).round().astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
 
 
 def _header(file: IO[bytes], num_bytes: int) -> ImageHeader:

@@ -122,6 +122,8 @@ class JsonObjects:
         Raises:
             DataError: the file is not JSON, with the position, or not an object.
         """
+        if not self._rest.strip():
+            raise DataError(f"{self.where} is empty", fix="fetch the file again")
         try:
             data = json.loads(bytes(self._rest))
         except json.JSONDecodeError as error:

@@ -27,9 +27,9 @@ from damo_yolo.datasets.pairs import ClassEdges, ClassPairs
 from damo_yolo.datasets.source import (
     Findings,
     ImageChunk,
+    class_tree,
     column,
     excluded_ids,
-    parse_json,
     read_annotation,
     read_ids,
     require_file,
@@ -37,11 +37,11 @@ from damo_yolo.datasets.source import (
 )
 from damo_yolo.datasets.tables import PlacedRows, fill, images_of, open_tables, place_images, quoted
 from damo_yolo.errors import DataError
-from damo_yolo.labels.classes import read_tree
 
 CORNERS = ("XMin", "YMin", "XMax", "YMax")
 NUMBERS = (*CORNERS, "Confidence", "IsGroupOf", "Width", "Height")
 OPTIONAL = ("IsGroupOf",)
+KEYS = "trim(ImageID), trim(LabelName)"
 CREATE = """
 CREATE TABLE objects (ref VARCHAR, mid VARCHAR, x1 DOUBLE, y1 DOUBLE, x2 DOUBLE, y2 DOUBLE,
                       crowd BOOLEAN);
@@ -68,11 +68,17 @@ class OpenImagesSource:
     has_labels: bool
     num_unlisted: int
     """Boxes of classes that the class file does not list; they are left out."""
+    unlisted: str
+    """Such a class."""
     dataset: str
 
     def chunks(self, findings: Findings) -> Iterator[ImageChunk]:
         """Yield the images ordered by image id."""
-        findings.note("boxes of classes that the class file lacks", self.dataset, self.num_unlisted)
+        findings.note(
+            "boxes of classes that the class file lacks",
+            f"class {self.unlisted}",
+            self.num_unlisted,
+        )
         objects = PlacedRows(self.tables, OBJECTS_IN_ORDER)
         labels = PlacedRows(self.tables, LABELS_IN_ORDER)
         for first, images in images_of(self.tables):
@@ -111,15 +117,16 @@ def open_openimages(
     """
     where = f"dataset '{spec.name}'"
     classes = _read_classes(spec.classes or "", where)
-    ancestors = _read_ancestors(spec.hierarchy, list(classes), where)
+    ancestors = _ancestors(spec, list(classes))
     with open_tables(memory_mb) as tables:
         codes = pa.table({"code": pa.array(range(len(classes)), pa.int64()), "mid": list(classes)})
         tables.execute("CREATE TABLE classes (code BIGINT, mid VARCHAR)")
         fill(tables, "INSERT INTO classes SELECT * FROM batch", codes)
         _load(tables, split, where)
         _place(tables, spec, split)
-        ((num_unlisted,),) = tables.sql(
-            "SELECT count(*) FROM objects ANTI JOIN classes USING (mid) WHERE mid IS NOT NULL"
+        ((num_unlisted, unlisted),) = tables.sql(
+            "SELECT count(*), min(mid) FROM objects ANTI JOIN classes USING (mid)"
+            " WHERE mid IS NOT NULL"
         ).fetchall()
         yield OpenImagesSource(
             classes=classes,
@@ -127,13 +134,20 @@ def open_openimages(
             ancestors=ancestors,
             has_labels=split.image_labels is not None,
             num_unlisted=num_unlisted,
+            unlisted=str(unlisted),
             dataset=spec.name,
         )
 
 
 def _read_classes(uri: str, where: str) -> dict[str, str]:
     rows = [row for row in csv.reader(io.StringIO(read_annotation(uri))) if row]
-    classes = {row[0].strip(): row[1].strip() for row in rows if len(row) > 1}
+    classes: dict[str, str] = {}
+    for mid, name in ((row[0].strip(), row[1].strip()) for row in rows if len(row) > 1):
+        if classes.setdefault(mid, name) != name:
+            raise DataError(
+                f"{where}: {uri} calls {mid} both '{classes[mid]}' and '{name}'",
+                fix="keep one line for each class",
+            )
     classes.pop("LabelName", None)  # some releases have a header
     if not classes:
         raise DataError(f"{where}: {uri} lists no class", fix="give lines of mid,name[,id]")
@@ -147,15 +161,17 @@ def _load(tables: duckdb.DuckDBPyConnection, split: SplitSpec, where: str) -> No
         tables,
         split.annotations,
         ("ImageID", "LabelName", *CORNERS),
-        f"objects SELECT ImageID, LabelName, {', '.join(CORNERS)}, coalesce(IsGroupOf > 0, false)",
+        f"objects SELECT {KEYS}, {', '.join(CORNERS)}, coalesce(IsGroupOf > 0, false)",
         where,
     )
     if split.image_labels is not None:
         needed = ("ImageID", "LabelName", "Confidence")
-        _insert(tables, split.image_labels, needed, f"labels SELECT {', '.join(needed)}", where)
+        _insert(tables, split.image_labels, needed, f"labels SELECT {KEYS}, Confidence", where)
     if split.image_sizes is not None:
         needed = ("ImageID", "Width", "Height")
-        _insert(tables, split.image_sizes, needed, f"sizes SELECT {', '.join(needed)}", where)
+        _insert(
+            tables, split.image_sizes, needed, "sizes SELECT trim(ImageID), Width, Height", where
+        )
 
 
 def _insert(
@@ -165,7 +181,7 @@ def _insert(
     require_file(uri)
     with tempfile.TemporaryDirectory() as folder:
         path = storage.fetch(uri, Path(folder))
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             header = [name.strip() for name in next(csv.reader(file), [])]
         missing = [name for name in needed if name not in header]
         if missing:
@@ -183,9 +199,14 @@ def _insert(
             tables.execute(f"INSERT INTO {insert} FROM (SELECT *{absent} FROM {rows})")
         except duckdb.Error as error:
             raise DataError(
-                f"{where}: {uri} is not a valid csv file: {' '.join(str(error).split())[:200]}",
+                f"{where}: {uri} is not a valid csv file: {_reason(error)}",
                 fix="fetch the file again, or correct that line",
             ) from None
+
+
+def _reason(error: duckdb.Error) -> str:
+    """Return what duckdb says of a csv, without the options of its reader."""
+    return " ".join(str(error).partition("Possible ")[0].split())[:200]
 
 
 def _place(tables: duckdb.DuckDBPyConnection, spec: DatasetSpec, split: SplitSpec) -> None:
@@ -210,12 +231,9 @@ def _place(tables: duckdb.DuckDBPyConnection, spec: DatasetSpec, split: SplitSpe
     )
 
 
-def _read_ancestors(uri: str | None, mids: list[str], where: str) -> ClassEdges:
+def _ancestors(spec: DatasetSpec, mids: list[str]) -> ClassEdges:
     """Return the codes of all classes above each in the tree; a class may have several parents."""
-    above: Mapping[str, frozenset[str]] = {}
-    if uri is not None:
-        tree = f"{where}, {uri}"
-        above = read_tree(parse_json(read_annotation(uri), tree), where=tree)
+    above = class_tree(spec)
     codes = {mid: code for code, mid in enumerate(mids)}
     found = [above.get(mid, frozenset()) & codes.keys() for mid in mids]
     return ClassEdges.of([sorted(codes[parent] for parent in parents) for parents in found])

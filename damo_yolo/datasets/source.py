@@ -23,6 +23,10 @@ from damo_yolo import storage
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
 from damo_yolo.datasets.pairs import ClassPairs
 from damo_yolo.errors import DataError
+from damo_yolo.labels.classes import read_tree
+
+UNSIZED = "sizes missing in the annotation, read from the image"
+"""Kind of a finding."""
 
 IMAGES_PER_CHUNK = 4096
 """What a reader hands over at once."""
@@ -185,6 +189,18 @@ def require_file(uri: str) -> None:
             f"the annotation file {uri} is missing",
             fix="put it there, or correct the location in the catalog",
         )
+
+
+def class_tree(spec: DatasetSpec) -> dict[str, frozenset[str]]:
+    """Return source id to all classes above it in the dataset's tree; empty where it has none.
+
+    Raises:
+        DataError: the file is missing or is no class tree.
+    """
+    if spec.hierarchy is None:
+        return {}
+    where = f"dataset '{spec.name}', {spec.hierarchy}"
+    return read_tree(parse_json(read_annotation(spec.hierarchy), where), where=where)
 
 
 def parse_json(text: str, where: str) -> dict[str, Any]:

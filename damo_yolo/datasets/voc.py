@@ -15,6 +15,7 @@ from damo_yolo import storage
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
 from damo_yolo.datasets.images import SUFFIXES
 from damo_yolo.datasets.source import (
+    UNSIZED,
     AnnotatedImage,
     Findings,
     ImageChunk,
@@ -63,7 +64,7 @@ class VocSource:
         root = self._parse(uri)
         width, height = self._side(root, "width", uri), self._side(root, "height", uri)
         if not width or not height:
-            findings.note("sizes missing in the annotation, read from the image", uri)
+            findings.note(UNSIZED, uri)
         return AnnotatedImage(
             image_id=image_id,
             image_uri=self._image_uri(image_id, root),

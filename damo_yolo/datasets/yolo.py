@@ -121,11 +121,18 @@ def open_yolo(
             for stem, uri in image_uris.items()
             if stem in wanted or stem.rpartition("/")[2] in endings
         }
+    label_uris = files_by_stem(split.annotations, ".txt")
+    if image_uris.keys().isdisjoint(label_uris):
+        raise DataError(
+            f"dataset '{spec.name}': no txt in {split.annotations} is named like an image",
+            fix="correct 'annotations' in the catalog: the txt of images/a/1.jpg is labels/a/1.txt"
+            " where 'images' is images and 'annotations' is labels",
+        )
     excluded = excluded_ids(spec, split)
     yield YoloSource(
         names=_read_names(spec.classes or "", dataset=spec.name),
         image_uris={key: uri for key, uri in image_uris.items() if key not in excluded},
-        label_uris=files_by_stem(split.annotations, ".txt"),
+        label_uris=label_uris,
         dataset=spec.name,
     )
 

@@ -3,7 +3,7 @@
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from damo_yolo.samples import Detections
 
 DETECTIONS_TABLE = "detections.parquet"
 DETECTIONS_FILE = "detections.json"
+IMAGES_AT_ONCE = 4096
+"""Rows of a group of the Parquet file."""
 
 SCHEMA = pa.schema(
     [
@@ -32,19 +34,15 @@ SCHEMA = pa.schema(
 
 def write_detections(detections: Sequence[Detections], uri: str) -> None:
     """Write a Parquet file, one row per image, to the last bit."""
-    columns = {
-        "key": [item.key for item in detections],
-        "boxes": [item.boxes.reshape(-1) for item in detections],
-        "scores": [item.scores for item in detections],
-        "labels": [item.labels.astype(np.int32) for item in detections],
-    }
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=SCHEMA), sink, compression="zstd")
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for start in range(0, len(detections), IMAGES_AT_ONCE):
+            writer.write_table(_table(detections[start : start + IMAGES_AT_ONCE]))
     storage.write_bytes(uri, sink.getvalue().to_pybytes())
 
 
-def read_detections(uri: str) -> list[Detections]:
-    """Read what `write_detections` wrote.
+def read_detections(uri: str) -> Iterator[Detections]:
+    """Yield what `write_detections` wrote, in its order; some thousand images are in memory.
 
     Raises:
         DataError: it is no such file.
@@ -53,21 +51,39 @@ def read_detections(uri: str) -> list[Detections]:
     with tempfile.TemporaryDirectory() as folder:
         path = storage.fetch(uri, Path(folder))
         try:
-            table = pq.read_table(path, columns=SCHEMA.names)
-        except (pa.ArrowInvalid, KeyError, FileNotFoundError):
-            raise DataError(
-                f"{uri} is no file of detections", fix="run: damo-yolo evaluate"
-            ) from None
-    columns = (table[name].to_pylist() for name in SCHEMA.names)
-    return [
-        Detections(
-            key=key,
-            boxes=np.array(boxes, np.float32).reshape(-1, 4),
-            scores=np.array(scores, np.float32),
-            labels=np.array(labels, np.int64),
-        )
-        for key, boxes, scores, labels in zip(*columns, strict=True)
-    ]
+            file = pq.ParquetFile(path)
+        except (pa.ArrowInvalid, FileNotFoundError):
+            raise _no_detections(uri) from None
+        with file:
+            if not set(SCHEMA.names) <= set(file.schema_arrow.names):
+                raise _no_detections(uri)
+            for batch in file.iter_batches(IMAGES_AT_ONCE, columns=SCHEMA.names):
+                yield from _rows(batch)
+
+
+def _table(detections: Sequence[Detections]) -> pa.Table:
+    columns = {
+        "key": [item.key for item in detections],
+        "boxes": [item.boxes.reshape(-1) for item in detections],
+        "scores": [item.scores for item in detections],
+        "labels": [item.labels.astype(np.int32) for item in detections],
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[Detections]:
+    keys = batch["key"].to_pylist()
+    ends = np.cumsum(batch["scores"].value_lengths().to_numpy())[:-1]
+    boxes, scores, labels = (
+        batch[name].flatten().to_numpy(zero_copy_only=False) for name in SCHEMA.names[1:]
+    )
+    parts = np.split(boxes.reshape(-1, 4), ends), np.split(scores, ends), np.split(labels, ends)
+    for key, own, certain, named in zip(keys, *parts, strict=True):
+        yield Detections(key=key, boxes=own, scores=certain, labels=named.astype(np.int64))
+
+
+def _no_detections(uri: str) -> DataError:
+    return DataError(f"{uri} is no file of detections", fix="run: damo-yolo evaluate")
 
 
 def write_coco_results(

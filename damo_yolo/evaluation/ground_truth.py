@@ -30,6 +30,9 @@ class ImageTruth:
     """(N,) True for regions that hold several objects: neither right nor wrong to detect."""
     known: NDArray[np.bool_]
     """(C,) True where absence of the class is evidence."""
+    verified: NDArray[np.bool_] | None = None
+    """(C,) True where somebody looked for the class, also where it was seen and has no box or is
+    above one that was seen, so that absence is no evidence; None: the known classes."""
 
     def counted_classes(self) -> NDArray[np.bool_]:
         """Return (C,) True where a detection of the class counts: known, or present."""
@@ -97,11 +100,12 @@ def _truth(raw: RawSample, known: dict[str, NDArray[np.bool_]], num_classes: int
         raise DataError(
             f"dataset '{raw.dataset}' of image '{raw.key}' is not in datasets.json", fix=WRITE_AGAIN
         )
-    mask = known[raw.dataset] if raw.known_ids is None else _mask(raw.known_ids, num_classes)
+    verified = known[raw.dataset] if raw.known_ids is None else _mask(raw.known_ids, num_classes)
+    mask = verified
     if len(raw.unknown_ids):
-        mask = mask.copy()
+        mask = verified.copy()
         mask[raw.unknown_ids] = False
-    return ImageTruth(raw.key, raw.dataset, raw.boxes, raw.class_ids, raw.is_crowd, mask)
+    return ImageTruth(raw.key, raw.dataset, raw.boxes, raw.class_ids, raw.is_crowd, mask, verified)
 
 
 def _mask(ids: "list[int] | NDArray[np.int64]", num_classes: int) -> NDArray[np.bool_]:

@@ -64,16 +64,17 @@ class Matches:
             num_classes: classes K of the label space.
             max_detections: kept per image, by score; None: the 100 best of each class.
         """
-        found = {item.key: item for item in detections}
         images = in_order(truths)
         numbered = list(enumerate(images, start=1))
+        number_of = {truth.key: number for number, truth in numbered}
         results = [np.zeros((0, 7))]
-        for image_id, truth in numbered:
-            if truth.key in found:
-                item = found[truth.key]
+        for item in detections:  # one at a time: they may come from a file
+            if (image_id := number_of.get(item.key)) is not None:
+                truth = images[image_id - 1]
                 rows = coco_results(item, truth, image_id, max_detections=max_detections)
                 results.append(rows[_best_of_class(rows[:, 6])])
         rows = np.concatenate(results)
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
         matched, ignored = (np.zeros((len(rows), len(IOU_THRESHOLDS)), np.bool_) for _ in range(2))
         for start in range(0, len(numbered), CHUNK):
             chunk = numbered[start : start + CHUNK]

@@ -17,7 +17,7 @@ The definition is that of https://storage.googleapis.com/openimages/web/evaluati
 Shapes: N objects and D detections of one class in one image, K classes.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -63,7 +63,7 @@ def openimages_ap50(
         ancestors: the class tree.
     """
     found = {item.key: item for item in detections}
-    wanted = sorted(set(class_ids))
+    wanted = set(class_ids)
     scores: dict[int, list[NDArray[np.float64]]] = defaultdict(list)
     right: dict[int, list[NDArray[np.bool_]]] = defaultdict(list)
     objects: dict[int, int] = defaultdict(int)
@@ -71,27 +71,24 @@ def openimages_ap50(
         boxes, labels, group = expanded(truth, ancestors)
         verified = verified_classes(truth, ancestors)
         item = found.get(truth.key)
-        for class_id in wanted:
-            mine = labels == class_id
-            objects[class_id] += int(mine.sum())
-            if item is None or not verified[class_id]:
-                continue
-            here = item.labels == class_id
-            if not here.any():
-                continue
+        for class_id, count in Counter(labels.tolist()).items():
+            objects[class_id] += count
+        if item is None:
+            continue
+        for class_id in wanted.intersection(np.unique(item.labels[verified[item.labels]]).tolist()):
+            mine, here = labels == class_id, item.labels == class_id
             single, many = mine & ~group, mine & group
             score, hit = _match(item.boxes[here], item.scores[here], boxes[single], boxes[many])
             scores[class_id].append(score)
             right[class_id].append(hit)
     per_class = {
         class_id: _area_under_curve(scores[class_id], right[class_id], objects[class_id])
-        for class_id in wanted
-        if objects[class_id]
+        for class_id in sorted(wanted & objects.keys())
     }
     return OpenImagesAp(
         ap50=float(np.mean(list(per_class.values()))) if per_class else -1.0,
         num_images=len(truths),
-        num_objects=sum(objects.values()),
+        num_objects=sum(objects[class_id] for class_id in per_class),
         per_class=per_class,
     )
 
@@ -111,9 +108,9 @@ def expanded(
 
 def verified_classes(truth: ImageTruth, ancestors: Ancestors) -> NDArray[np.bool_]:
     """Return (K,) True where the image says whether the class is there."""
-    verified = truth.known.copy()
-    drawn = set(truth.class_ids.tolist())
-    present = drawn.union(*(ancestors.get(label, frozenset()) for label in drawn))
+    verified = (truth.known if truth.verified is None else truth.verified).copy()
+    seen = set(np.flatnonzero(verified & ~truth.known).tolist()) | set(truth.class_ids.tolist())
+    present = seen.union(*(ancestors.get(label, frozenset()) for label in seen))
     verified[list(present)] = True
     absent = set(np.flatnonzero(truth.known).tolist()) - present
     for label, above in ancestors.items():

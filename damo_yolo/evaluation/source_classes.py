@@ -7,9 +7,8 @@ space of one's own joins two classes of a dataset, the first in the mapping tabl
 from dataclasses import dataclass
 
 from damo_yolo.datasets.catalog import DatasetSpec
-from damo_yolo.datasets.source import parse_json, read_annotation
+from damo_yolo.datasets.source import class_tree
 from damo_yolo.evaluation.openimages_ap import Ancestors
-from damo_yolo.labels.classes import read_tree
 from damo_yolo.labels.mapping import LabelMapping
 from damo_yolo.labels.space import LabelSpace
 
@@ -41,10 +40,6 @@ class SourceClasses:
 
 def _ancestors(spec: DatasetSpec, mapping: LabelMapping) -> Ancestors:
     """Return ancestors in ids of the label space; the root of the tree is no class."""
-    if spec.hierarchy is None:
-        return {}
-    where = f"dataset '{spec.name}', {spec.hierarchy}"
-    tree = read_tree(parse_json(read_annotation(spec.hierarchy), where), where=where)
     ids = {
         source_id: target.unified_id
         for source_id, target in mapping.targets.items()
@@ -52,6 +47,6 @@ def _ancestors(spec: DatasetSpec, mapping: LabelMapping) -> Ancestors:
     }
     return {
         ids[mid]: frozenset(ids[one] for one in above if one in ids)
-        for mid, above in tree.items()
+        for mid, above in class_tree(spec).items()
         if mid in ids
     }

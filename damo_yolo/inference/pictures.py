@@ -12,12 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from damo_yolo import storage
+from damo_yolo.datasets.images import in_rgb
 from damo_yolo.errors import DataError
-
-WHITE = (255, 255, 255, 255)
-DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
-MAX_16_BIT = 65535
-MAX_8_BIT = 255
 
 
 def read_picture(source: str | Path | bytes) -> NDArray[np.uint8]:
@@ -45,21 +41,4 @@ def read_picture(source: str | Path | bytes) -> NDArray[np.uint8]:
         raise DataError(
             f"{name} cannot be decoded: {reason}", fix="give a JPEG, PNG, WebP, BMP or TIFF file"
         ) from None
-    return np.array(_to_rgb(upright), np.uint8)
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode in DEEP_MODES:
-        return _from_deep(picture)
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, WHITE), layer).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _from_deep(picture: Image.Image) -> Image.Image:
-    """Return a grey picture of 16 or more bits in 8: full scale stays full scale."""
-    values = np.asarray(picture, np.float64)
-    top = MAX_16_BIT if values.max(initial=0) > MAX_8_BIT else MAX_8_BIT
-    grey = np.clip(values * (MAX_8_BIT / top), 0, MAX_8_BIT).round().astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    return np.array(in_rgb(upright), np.uint8)

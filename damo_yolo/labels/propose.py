@@ -6,7 +6,7 @@ reviewer where a parent lies beside its children.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -75,7 +75,8 @@ def propose(
     taken = [_is_taken(pair, names) for pair in candidates]
     tree = tree or ClassTree.builtin()
     completed = _with_ancestors(everything, tree)
-    kinds = list(_kinds(completed, names, tree))
+    own_trees = {item.dataset for item in classes if item.ancestors}
+    kinds = list(_kinds(completed, names, tree, own_trees))
     pairs = sorted([*taken, *kinds], key=lambda pair: -pair.confidence)
     why = _reasons(pairs)
     rows = [
@@ -113,9 +114,12 @@ def same_pairs(classes: Sequence[SourceClass]) -> list[Pair]:
 
 
 def _misspelled(alone: Sequence[SourceClass], classes: Sequence[SourceClass]) -> Iterator[Pair]:
+    seen: set[frozenset[tuple[str, str]]] = set()
     for item in alone:
         for other in classes:
-            if other.dataset != item.dataset:
+            both = frozenset((item.key, other.key))
+            if other.dataset != item.dataset and both not in seen:
+                seen.add(both)
                 found = similar_spelling(item.name, other.name)
                 if found:
                     yield Pair("same", item, other, found.confidence, found.reason)
@@ -216,13 +220,14 @@ def _kinds(
     completed: Mapping[tuple[str, str], SourceClass],
     names: Mapping[tuple[str, str], str],
     tree: ClassTree,
+    own_trees: Set[str],
 ) -> Iterator[Pair]:
     """Yield which unified class is a kind of which, once each."""
     first_of: dict[str, SourceClass] = {}
     for key, item in completed.items():
         first_of.setdefault(names[key], item)
     seen: set[tuple[str, str]] = set()
-    for child, parent, reason, confidence in _relations(completed, names, tree):
+    for child, parent, reason, confidence in _relations(completed, names, tree, own_trees):
         if child != parent and (child, parent) not in seen:
             seen.add((child, parent))
             yield Pair("kind of", first_of[child], first_of[parent], confidence, reason)
@@ -232,10 +237,11 @@ def _relations(
     completed: Mapping[tuple[str, str], SourceClass],
     names: Mapping[tuple[str, str], str],
     tree: ClassTree,
+    own_trees: Set[str],
 ) -> Iterator[tuple[str, str, str, float]]:
     """Yield child name, parent name, reason and confidence, the surest relations first."""
     for key, item in completed.items():
-        for above in item.ancestors:
+        for above in item.ancestors if item.dataset in own_trees else ():
             if (item.dataset, above) in names:
                 yield names[key], names[item.dataset, above], f"class tree of {item.dataset}", 1.0
     yield from _by_tree(list(completed.values()), names, tree)

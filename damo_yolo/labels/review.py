@@ -186,8 +186,8 @@ def _require_distinct(names: Sequence[str], slugs: Sequence[str]) -> None:
     for name, slug in zip(names, slugs, strict=True):
         if not slug:
             raise DataError(
-                f"review: the name '{name}' has no letter or digit of a to z, 0 to 9",
-                fix="give the class a name in Latin letters",
+                f"review: the name '{name}' has no letter or digit",
+                fix="give the class a name that has one",
             )
         if slug in seen:
             raise DataError(

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,12 +101,20 @@ class LabelSpace:
 
 
 def slug_of(name: str) -> str:
-    """Return a name for machines.
+    """Return a name for machines: accents go, other letters and signs become their code points.
 
-    >>> slug_of("Oven / Stove (COCO)")
-    'oven_stove_coco'
+    >>> slug_of("Oven / Stove (COCO)"), slug_of("Bär"), slug_of("猫 1")
+    ('oven_stove_coco', 'bar', 'u732b_1')
     """
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    plain = "".join(map(_in_ascii, unicodedata.normalize("NFKD", name.lower())))
+    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+
+
+def _in_ascii(letter: str) -> str:
+    if letter.isascii():
+        return letter
+    kind = unicodedata.category(letter)[0]
+    return "" if kind == "M" else f" u{ord(letter):x} " if kind in "LNS" else " "
 
 
 def read_table(
@@ -124,7 +133,11 @@ def read_table(
     """
     if name_or_uri.endswith(".csv") or "/" in name_or_uri:
         if not storage.exists(name_or_uri):
-            raise DataError(f"{source}: no such file", fix="correct the location in the catalog")
+            raise DataError(
+                f"{source}: no such file",
+                fix="correct the location in the catalog; or make the table, see"
+                " damo-yolo labels propose",
+            )
         text = storage.read_text(name_or_uri)
     else:
         text = _builtin(name_or_uri, folder=folder, source=source)

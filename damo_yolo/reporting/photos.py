@@ -81,7 +81,7 @@ def _samples(
     files: RunFiles, manifest: Manifest, keys: Sequence[str]
 ) -> Iterator[tuple[RawSample, Detections | None]]:
     uri = storage.join(files.locations.student_evaluation_uri, DETECTIONS_TABLE)
-    found = {item.key: item for item in read_detections(uri)}
+    found = {item.key: item for item in read_detections(uri) if item.key in keys}
     rows = [pc.index(manifest.keys, key).as_py() for key in keys]
     with ShardReader(manifest) as reader:
         for raw in reader.read([row for row in rows if row >= 0]):

@@ -13,6 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
+from damo_yolo.datasets.images import in_rgb
 from damo_yolo.errors import DataError
 
 JPEG_QUALITY = 95
@@ -79,7 +80,7 @@ def _encoded_anew(data: bytes, *, width: int, height: int) -> bytes:
         turned = orientation >= FIRST_SIDEWAYS and image.size == (height, width) != (width, height)
         if turned:
             image = ImageOps.exif_transpose(image)
-        pixels = _rgb(image)
+        pixels = np.ascontiguousarray(in_rgb(image), np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"it is no readable image: {error}", fix="replace the file") from None
     actual_height, actual_width = pixels.shape[:2]
@@ -92,14 +93,6 @@ def _encoded_anew(data: bytes, *, width: int, height: int) -> bytes:
         pixels, quality=JPEG_QUALITY, colorspace="RGB", colorsubsampling="444"
     )
     return encoded
-
-
-def _rgb(image: Image.Image) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    """Return (H, W, 3) pixels. 16-bit grey keeps its upper byte, transparency is dropped."""
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64) >> 8
-        return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")))
 
 
 def _without_orientation(data: bytes) -> tuple[int, bytes]:

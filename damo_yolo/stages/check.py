@@ -18,10 +18,10 @@ MATCHES_LISTED = 1000
 PICTURED = 20
 """How many pairs the page shows of each kind."""
 
-LEAK_FIX = "list them in the 'exclude' of either split; check.json names them under 'matches'"
+LEAK_FIX = "in the 'exclude' of either split; check.json names them under 'matches'"
 MATCH_FIXES = {
-    "leaks": LEAK_FIX,
-    "near leaks": f"look at them: those that are one picture {LEAK_FIX.removeprefix('list them ')}",
+    "leaks": f"list them {LEAK_FIX}",
+    "near leaks": f"look at them; list what is one picture {LEAK_FIX}",
     "duplicates across datasets": "nothing to do; or list them in the 'exclude' of one dataset,"
     " if the picture should not count twice",
     "near duplicates across datasets": "look at them; list in 'exclude' what should not count",
@@ -208,7 +208,7 @@ def _sentence(kind: str, found: list[Match]) -> str:
     count = len({match.first.key for match in found})
     first, second = found[0].first.key, found[0].second.key
     what = {
-        "leaks": "validation images are in the training data too",
-        "near leaks": "validation images look like training images",
-    }.get(kind, f"images have {kind}")
-    return f"{count} {what}, first: {first} as {second}"
+        "leaks": "validation images that are in the training data too",
+        "near leaks": "validation images that look like training images",
+    }.get(kind, f"images with {kind}")
+    return f"{what}: {count}, first: {first} as {second}"

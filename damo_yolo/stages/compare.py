@@ -48,11 +48,11 @@ def compare_models(
         StorageError: a location cannot be read or written.
     """
     validation = read_validation_set(shards_uri)
-    found = [read_detections(storage.join(uri, DETECTIONS_TABLE)) for uri in (a_uri, b_uri)]
+    found = [storage.join(uri, DETECTIONS_TABLE) for uri in (a_uri, b_uri)]
     num_classes = len(validation.class_names)
 
     def compared(truths: Sequence[ImageTruth]) -> Comparison:
-        a, b = (Matches.of(item, truths, num_classes=num_classes) for item in found)
+        a, b = (Matches.of(read_detections(uri), truths, num_classes=num_classes) for uri in found)
         return compare(a, b, config)
 
     headline = compared(validation.of_dataset(validation.headline))

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +14,9 @@ from damo_yolo.datasets.catalog import SPLITS, DatasetSpec, load_catalog
 from damo_yolo.datasets.pairs import ClassPairs
 from damo_yolo.datasets.readers import open_source
 from damo_yolo.datasets.records import read_batches
-from damo_yolo.datasets.source import Findings, Source, parse_json, read_annotation
+from damo_yolo.datasets.source import Findings, Source, class_tree
 from damo_yolo.errors import DataError
-from damo_yolo.labels.classes import SourceClass, read_class_list, read_tree
+from damo_yolo.labels.classes import SourceClass, read_class_list
 from damo_yolo.labels.mapping import IGNORE, LabelMapping
 from damo_yolo.labels.review import ReviewRow
 from damo_yolo.labels.space import LabelSpace
@@ -138,7 +138,7 @@ def _of_dataset(spec: DatasetSpec, *, count: bool) -> list[SourceClass]:
                 names.setdefault(key.strip(), name.strip())
             if count and split == "train":
                 _count_source(source, boxes, images)
-    above = _ancestors(spec)
+    above = class_tree(spec)
     return [
         SourceClass(
             spec.name,
@@ -161,13 +161,6 @@ def _count_source(source: Source, boxes: Counter[str], images: Counter[str]) -> 
         for counter, pairs in ((boxes, present), (images, once)):
             counts = np.bincount(pairs.classes, minlength=len(keys)).tolist()
             counter.update(dict(zip(keys, counts, strict=True)))
-
-
-def _ancestors(spec: DatasetSpec) -> Mapping[str, frozenset[str]]:
-    if spec.hierarchy is None:
-        return {}
-    where = f"dataset '{spec.name}', {spec.hierarchy}"
-    return read_tree(parse_json(read_annotation(spec.hierarchy), where), where=where)
 
 
 def _as_mapped(

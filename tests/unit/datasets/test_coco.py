@@ -54,13 +54,19 @@ def test_a_crowd_is_marked_and_leaves_its_class_unknown_unless_seen_alone(tmp_pa
     assert with_dog.unknown_ids.tolist() == []
 
 
-@pytest.mark.parametrize("width", [None, 0])
-def test_sizes_missing_or_0_are_read_from_the_image(tmp_path: Path, width: int | None) -> None:
+@pytest.mark.parametrize("width", [None, 0, -3, 10**12, float("nan"), "wide"])
+def test_sizes_that_cannot_be_are_read_from_the_image_and_counted(
+    tmp_path: Path, width: float | str | None
+) -> None:
     catalog = pets(tmp_path, [annotation(0, 7, [0, 0, 999, 999])])
     data = json.loads((tmp_path / "train.json").read_text())
     data["images"][0]["width"] = width
     (tmp_path / "train.json").write_text(json.dumps(data))
-    (record,) = read(catalog)
+    findings = Findings()
+    (record,) = read(catalog, findings)
+
+    assert findings.counts["sizes missing in the annotation, read from the image"] == 1
+    assert findings.first["sizes missing in the annotation, read from the image"].endswith("a.jpg")
 
     assert (record.width, record.height) == (64, 48)
     assert record.boxes.tolist() == [[0, 0, 64, 48]]
@@ -106,6 +112,12 @@ def test_excluded_images_are_left_out_however_the_list_spells_them(tmp_path: Pat
         ({"annotations": [annotation(0, 7, [1, 2, 3, "x"])]}, "has no bbox of four numbers"),
         ({"annotations": [annotation(0, 8, [1, 2, 3, 4])]}, "has category 8"),
         ({"annotations": [{"bbox": [1, 2, 3, 4]}]}, "'image_id'"),
+        ({"annotations": [{"image_id": 0, "bbox": [1, 2, 3, 4]}]}, "'category_id' of {"),
+        ({"annotations": [annotation(0, 8, [1, 2, 3, 4])]}, "annotation number 1 has category 8"),
+        ({"categories": [{"id": 7, "name": "dog"}, {"id": 7, "name": "cow"}]}, "both 'dog' and"),
+        ({"categories": [{"id": 7, "name": " "}]}, "'name' of the category"),
+        ({"categories": [{"id": 7, "name": None}]}, "'name' of the category"),
+        ({"categories": [{"name": "dog"}]}, "'id' of the category"),
         ({"images": [{"id": 0}]}, "'file_name'"),
         ({"images": [{"id": 0, "file_name": "a"}, {"id": 0, "file_name": "b"}]}, "id 0"),
         ({"categories": None}, "a needed key is missing or of the wrong type"),
@@ -121,6 +133,25 @@ def test_a_broken_annotation_is_named(tmp_path: Path, change: dict[str, Any], pr
 
     assert problem in caught.value.problem
     assert "train.json" in caught.value.problem
+
+
+@pytest.mark.parametrize("place", ["file_name", "name", "note"])
+def test_a_file_that_is_not_utf_8_is_named_with_the_line(tmp_path: Path, place: str) -> None:
+    catalog = pets(tmp_path, [annotation(0, 7, [0, 0, 9, 9], note="plain")])
+    text = (tmp_path / "train.json").read_text()
+    text = text.replace(f'"{place}": "', f'\n"{place}": "\xfc', 1)
+    (tmp_path / "train.json").write_bytes(text.encode("latin-1"))
+
+    with pytest.raises(DataError) as caught:
+        read(catalog)
+
+    assert "not UTF-8 at line 2" in caught.value.problem
+
+
+def test_names_of_any_alphabet_read(tmp_path: Path) -> None:
+    catalog = pets(tmp_path, [annotation(0, 7, [0, 0, 9, 9])], names=("\u732b b\xe4r 1.jpg",))
+
+    assert [record.key for record in read(catalog)] == ["pets/\u732b b\xe4r 1"]
 
 
 def test_a_file_cut_short_is_named_with_the_position(tmp_path: Path) -> None:

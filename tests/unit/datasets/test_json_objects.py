@@ -58,7 +58,8 @@ def test_every_object_is_found_wherever_blocks_end(
         ('{"a": [{"x": 1}],\n "b": tru}', "at line 2, column 7 (byte 24 of 28)"),
         ("[1]", "holds a list, not an object"),
         ("<html>", "Expecting value at line 1, column 1"),
-        ("", "Expecting value at line 1, column 1"),
+        ("", "is empty"),
+        (" \n", "is empty"),
     ],
 )
 def test_where_a_file_is_broken_is_named(

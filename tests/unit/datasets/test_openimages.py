@@ -132,6 +132,7 @@ def test_boxes_of_classes_that_the_class_file_lacks_are_dropped_and_counted(
 
     assert record.class_ids.tolist() == [0]
     assert findings.counts == {"boxes of classes that the class file lacks": 1}
+    assert findings.first == {"boxes of classes that the class file lacks": "class /m/owl"}
 
 
 def test_an_image_set_adds_background(tmp_path: Path) -> None:
@@ -148,6 +149,7 @@ def test_an_image_set_adds_background(tmp_path: Path) -> None:
         (f"x,{DOG},1,0,1,0,1,0", HEADER.replace("XMin", "X"), "lacks the columns XMin"),
         (f"x,{DOG},1,0,1", HEADER, "is not a valid csv file"),
         (f"x,{DOG},1,left,1,0,1,0", HEADER, "is not a valid csv file"),
+        (f'"x,{DOG},1,0,1,0,1,0', HEADER, "unterminated quote found."),
     ],
 )
 def test_a_broken_csv_is_named(tmp_path: Path, row: str, header: str, problem: str) -> None:
@@ -156,6 +158,31 @@ def test_a_broken_csv_is_named(tmp_path: Path, row: str, header: str, problem: s
 
     assert problem in caught.value.problem
     assert "boxes.csv" in caught.value.problem
+
+
+def test_a_csv_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    catalog = oid(tmp_path, f"x,{DOG},1,0,1,0,1,0")
+    with (tmp_path / "boxes.csv").open("ab") as file:
+        file.write(f"\xfc,{DOG},1,0,1,0,1,0\n".encode("latin-1"))
+
+    with pytest.raises(DataError, match=r"boxes\.csv is not a valid csv file"):
+        read(catalog)
+
+
+def test_one_mid_with_two_names_is_named(tmp_path: Path) -> None:
+    catalog = oid(tmp_path, f"x,{DOG},1,0,1,0,1,0")
+    (tmp_path / "classes.csv").write_text(f"{CLASSES}{DOG},Hound\n")
+
+    with pytest.raises(DataError, match=f"calls {DOG} both 'Dog' and 'Hound'"):
+        read(catalog)
+
+
+def test_blanks_around_ids_and_names_do_not_matter(tmp_path: Path) -> None:
+    catalog = oid(tmp_path, f"x,{DOG},1,0,1,0,1,0")
+    (tmp_path / "boxes.csv").write_text(f"{HEADER.replace(',', ' , ')}\nx , {DOG} ,1,0,1,0,1,0\n")
+    (record,) = read(catalog)
+
+    assert (record.key, record.source_ids) == ("o/x", (DOG,))
 
 
 def test_a_class_file_of_another_set_leads_to_the_mapping(tmp_path: Path) -> None:

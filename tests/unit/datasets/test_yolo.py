@@ -54,6 +54,23 @@ def test_a_polygon_is_read_as_its_bounding_box_and_counted(tmp_path: Path) -> No
     assert findings.counts == {"polygons read as boxes": 1}
 
 
+def test_a_folder_of_labels_that_belong_to_no_image_is_named(tmp_path: Path) -> None:
+    """Else a wrong location would make all images background."""
+    catalog = yolo(tmp_path, {"a": CENTRE})
+    (tmp_path / "labels/a.txt").rename(tmp_path / "labels/b.txt")
+
+    with pytest.raises(DataError, match=r"no txt in .*labels is named like an image"):
+        read(catalog)
+
+
+def test_line_ends_of_windows_and_a_byte_order_mark_do_not_matter(tmp_path: Path) -> None:
+    catalog = yolo(tmp_path, {"a": ""})
+    (tmp_path / "labels/a.txt").write_bytes(f"{CENTRE}\r\n0 0.5 0.5 1 1 \r\n".encode("utf-8-sig"))
+    (record,) = read(catalog)
+
+    assert record.source_ids == ("dog", "cat")
+
+
 def test_labels_without_an_image_are_counted(tmp_path: Path) -> None:
     catalog = yolo(tmp_path, {"a": CENTRE})
     (tmp_path / "labels/z.txt").write_text(CENTRE)

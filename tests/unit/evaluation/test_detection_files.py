@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from damo_yolo.datasets.catalog import DatasetSpec, SplitSpec
 from damo_yolo.errors import DataError
+from damo_yolo.evaluation import detection_files
 from damo_yolo.evaluation.coco_ap import average_precision
 from damo_yolo.evaluation.detection_files import (
     read_detections,
@@ -33,7 +35,7 @@ def test_detections_come_back_to_the_last_bit(tmp_path: Path) -> None:
 
     write_detections([*detections, empty], uri)
 
-    back = read_detections(uri)
+    back = list(read_detections(uri))
     for before, after in zip([*detections, empty], back, strict=True):
         assert before.key == after.key
         for name in ("boxes", "scores", "labels"):
@@ -42,12 +44,27 @@ def test_detections_come_back_to_the_last_bit(tmp_path: Path) -> None:
             assert np.array_equal(first, second)
 
 
+def test_files_of_several_groups_come_back_in_order_one_group_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detection_files, "IMAGES_AT_ONCE", 2)
+    detections, _ = random_case(images=5, classes=3, seed=0)
+    uri = str(tmp_path / "detections.parquet")
+
+    write_detections(detections, uri)
+
+    assert pq.ParquetFile(uri).num_row_groups == 3
+    assert [item.key for item in read_detections(uri)] == [item.key for item in detections]
+    for before, after in zip(detections, read_detections(uri), strict=True):
+        assert np.array_equal(before.boxes, after.boxes)
+
+
 def test_another_file_is_no_file_of_detections(tmp_path: Path) -> None:
     path = tmp_path / "detections.parquet"
     path.write_text("no")
 
     with pytest.raises(DataError, match="no file of detections"):
-        read_detections(str(path))
+        next(read_detections(str(path)))
 
 
 def test_no_detection_is_an_empty_list(tmp_path: Path) -> None:

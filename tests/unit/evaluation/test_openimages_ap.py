@@ -3,6 +3,8 @@
 The tree: 0 animal, above 1 cat and 2 dog; 3 car stands alone.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,58 @@ def test_classes_outside_the_challenge_are_left_out() -> None:
     )
 
     assert (result.ap50, result.per_class) == (-1.0, {})
+
+
+def test_a_class_that_was_seen_and_has_no_box_is_verified_and_so_is_what_is_above_it() -> None:
+    """Somebody saw a cat and a car; nobody drew the cat. The dog was looked for in vain."""
+    image = replace(
+        truth([BOX], [CAR], known=(DOG, CAR)), verified=np.array([False, True, True, True])
+    )
+
+    assert np.flatnonzero(verified_classes(image, ANCESTORS)).tolist() == [ANIMAL, CAT, DOG, CAR]
+    other = truth([BOX], [CAT], key="a/2")
+    found = [make_found([BOX], [0.9], [CAT]), make_found([BOX], [0.5], [CAT], key="a/2")]
+    assert figure(found, [image, other]).per_class[CAT] == 0.5
+
+
+def test_what_is_below_a_class_that_was_seen_stays_unverified() -> None:
+    """Somebody saw an animal without saying which: a cat found there is neither right nor wrong."""
+    image = replace(truth([], [], known=()), verified=np.array([True, False, False, False]))
+
+    assert np.flatnonzero(verified_classes(image, ANCESTORS)).tolist() == [ANIMAL]
+
+
+def test_a_group_of_cats_is_a_group_of_animals() -> None:
+    """Two animals found in it are one right detection, as two cats are."""
+    cats = [make_found(INSIDE[:2] * 2, [0.9, 0.8, 0.7, 0.6], [CAT, CAT, ANIMAL, ANIMAL])]
+
+    result = figure(cats, [truth([GROUP], [CAT], group=(True,))])
+
+    assert result.per_class == {ANIMAL: 1.0, CAT: 1.0}
+    assert result.num_objects == 2
+
+
+def test_the_class_tree_the_groups_and_verified_labels_together() -> None:
+    """One image with a cat, a group of dogs, no car; the other with an unseen car.
+
+    cat: right. dog: wrong 0.9, group 0.8: precision 1/2 at its one object. animal: cat's box 0.9
+    right, 0.8 in the group right: 1. The car of the second image counts, that of the first, where
+    cars were looked for in vain, is wrong: wrong 0.95, right 0.6: 1/2.
+    """
+    first = truth([BOX, GROUP], [CAT, DOG], known=(CAT, DOG, CAR), group=(False, True))
+    second = truth([FAR], [CAR], known=(), key="a/2")
+    lone = (700.0, 700.0, 800.0, 800.0)
+    found = [
+        make_found(
+            [BOX, lone, INSIDE[2], BOX, INSIDE[1], lone],
+            [0.9, 0.9, 0.8, 0.9, 0.8, 0.95],
+            [CAT, DOG, DOG, ANIMAL, ANIMAL, CAR],
+        ),
+        make_found([FAR, BOX], [0.6, 0.99], [CAR, CAT], key="a/2"),  # cats were not looked for
+    ]
+
+    result = figure(found, [first, second])
+
+    assert result.per_class == {ANIMAL: 1.0, CAT: 1.0, DOG: 0.5, CAR: 0.5}
+    assert result.ap50 == 0.75
+    assert result.num_objects == 5

@@ -58,6 +58,12 @@ def test_two_equal_partners_in_one_dataset_are_told_and_not_joined() -> None:
     assert "2 classes fit equally" in doubts[0].reason
 
 
+def test_a_doubtful_spelling_is_told_once() -> None:
+    pairs = propose([*classes("a", "Buttefly"), *classes("b", "Butterfly")]).pairs
+
+    assert [(pair.first.name, pair.second.name) for pair in pairs] == [("Buttefly", "Butterfly")]
+
+
 def test_a_higher_bar_joins_less_and_none_is_reached_above_1() -> None:
     listed = [*classes("a", "pen/pencil", "dog"), *classes("b", "Pen", "Dog")]
 
@@ -83,7 +89,9 @@ def test_the_class_tree_finds_the_parents_of_a_dataset_that_has_no_tree() -> Non
     kinds = {
         (pair.first.name, pair.second.name) for pair in proposal.pairs if pair.kind == "kind of"
     }
+    reasons = {pair.reason for pair in proposal.pairs if pair.kind == "kind of"}
 
+    assert reasons == {"class tree of Open Images"}  # the datasets have none
     assert by_name == {"dog": ("1",), "animal": (), "cat": ()}
     assert kinds == {("dog", "animal"), ("cat", "animal")}
 

@@ -77,3 +77,9 @@ def test_an_unknown_builtin_names_those_that_exist() -> None:
         LabelSpace.load("unified_702")
 
     assert "unified_701" in caught.value.fix
+
+
+def test_names_of_any_alphabet_have_a_slug_of_their_own() -> None:
+    space = LabelSpace.of_names(["猫", "кот", "Bär", "🐕", "o'o"])
+
+    assert space.slugs == ("u732b", "u43a_u43e_u442", "bar", "u1f415", "o_o")

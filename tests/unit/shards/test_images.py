@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from damo_yolo.errors import DataError
+from damo_yolo.inference.pictures import read_picture
 from damo_yolo.shards.images import ORIENTATION, plain_jpeg
 
 WIDTH, HEIGHT = 64, 48
@@ -61,6 +62,18 @@ def test_other_formats_and_colours_become_rgb_jpegs_of_the_same_picture(
     assert not image.verbatim
     assert simplejpeg.decode_jpeg_header(image.data)[:3] == (HEIGHT, WIDTH, "YCbCr")
     assert mean_difference(decoded(image.data), original) < 3
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_what_is_transparent_is_white_as_it_is_to_a_model_that_predicts(mode: str) -> None:
+    original = Image.new("RGBA", (WIDTH, HEIGHT), (0, 0, 0, 0))
+    original.paste((0, 0, 0, 255), (0, 0, WIDTH // 2, HEIGHT))
+    data = encoded(original.convert(mode), "PNG")
+
+    image = plain_jpeg(data, width=WIDTH, height=HEIGHT)
+
+    assert mean_difference(decoded(image.data), Image.fromarray(read_picture(data))) < 3
+    assert decoded(image.data)[5, [5, WIDTH - 5]].mean(axis=1).tolist() == [0, 255]
 
 
 def test_16_bit_grey_keeps_its_upper_byte() -> None:

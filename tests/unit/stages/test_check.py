@@ -1,6 +1,7 @@
 """The check stage: everything wrong is found, named once, and ends in one sentence."""
 
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -153,7 +154,10 @@ def test_a_validation_image_in_the_training_data_is_a_warning(tmp_path: Path) ->
 
     assert result.leaks == (("pets/v", "pets/b"),)
     assert kinds(result) == ([], ["leaks"])
-    assert "1 validation images are in the training data too" in result.warnings[0].problem
+    assert (
+        "validation images that are in the training data too: 1, first: pets/v"
+        in result.warnings[0].problem
+    )
 
 
 def two_datasets(folder: Path) -> Path:
@@ -199,7 +203,11 @@ def test_a_leak_and_a_near_duplicate_across_datasets_are_found(tmp_path: Path) -
         ("near leaks", "pets/v", "zoo/1"),
         ("near duplicates across datasets", "pets/2", "zoo/2"),
     ]
-    assert [item.kind for item in result.warnings] == [pair.kind for pair in result.matches]
+    assert [item.kind for item in result.warnings] == [
+        "sizes missing in the annotation, read from the image",
+        *(pair.kind for pair in result.matches),
+    ]
+    assert result.warnings[1].fix.startswith("look at them; list what is one picture in the")
     assert check(tmp_path).matches == ()
 
 
@@ -224,8 +232,11 @@ def test_the_page_shows_problems_and_pairs_without_leaving_the_file(tmp_path: Pa
     page = Path(result.page_uri).read_text()
 
     assert "1 of 2 images are missing" in page
-    assert "1 validation images are in the training data too" in page
-    assert page.count("data:image/jpeg;base64,") == 2
+    assert "validation images that are in the training data too: 1" in page
+    assert page.count("data:image/jpeg;base64,") == 1  # both pictures, side by side
+    assert re.search(r"Can the datasets be used\?</h3>\s*<strong>No</strong>", page)
+    assert re.search(r"Are validation pictures trained on\?</h3>\s*<strong>It seems so: 1<", page)
+    assert page.index("To look at</h2>") < page.index("Taken care of</h2>")
     assert "http" not in page
     assert "<script" not in page
 
@@ -239,13 +250,22 @@ def test_the_command_exits_with_what_it_found(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "pets/val/v.jpg", tmp_path / "zoo/train/1.jpg")
     warned = run([*order, "--html"])
     assert warned.exit_code == 0
-    assert "warning: 1 validation images are in the training data too" in warned.stdout
+    assert "warning: validation images that are in the training data too: 1" in warned.stdout
     assert (tmp_path / "out/check.html").exists()
     assert run([*order, "--strict"]).exit_code == 1
     (tmp_path / "pets/train/1.jpg").unlink()
     failed = run([*order, "--json", "--strict"])
     assert failed.exit_code == 2
     assert [item["kind"] for item in json.loads(failed.stdout)["errors"]] == ["missing"]
+
+
+def test_a_split_without_images_is_an_error(tmp_path: Path) -> None:
+    pets(tmp_path, [])
+    write_coco(tmp_path, [], names=(), split="val")
+    (error,) = check(tmp_path).errors
+
+    assert (error.kind, error.split) == ("no images", "val")
+    assert error.problem == "dataset 'pets', val: there is no image"
 
 
 def test_files_that_differ_in_suffix_only_are_an_error(tmp_path: Path) -> None:
