@@ -114,7 +114,8 @@ def take_apart(path: Path, above: dict[str, set[str]]) -> Published:
     """Walk down the file: a box of a class is followed by the same box for each class above."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    published, owed, box = Published(), Counter[str](), ()
+    published, owed = Published(), Counter[str]()
+    box: tuple[str, ...] = ()
     for row in rows:
         name, image_id = row["LabelName"], row["ImageID"].removesuffix(".jpg")
         if not name:  # an image without boxes
