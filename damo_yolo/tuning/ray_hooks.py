@@ -1,9 +1,10 @@
-"""What Ray Tune calls in the driver: Optuna behind it, and a tracker that hears of every trial."""
+"""What Ray Tune calls in the driver: Optuna, a population, a tracker that hears of every trial."""
 
 import logging
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.search.optuna import OptunaSearch
 
 from damo_yolo.tuning.objective import AP
@@ -32,6 +33,20 @@ class EndSearch(OptunaSearch):
             super().on_trial_complete(trial_id, result)
         else:
             super().on_trial_complete(trial_id, None, error=True)
+
+
+class Population(PopulationBasedTraining):
+    """Moves values on the way and not at the end: nothing would be trained with the new ones."""
+
+    def __init__(self, *, last_step: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._last_step = last_step
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Let a trial that has trained to its end be."""
+        if result.get("step", 0) >= self._last_step:
+            return str(self.CONTINUE)
+        return str(super().on_trial_result(tune_controller, trial, result))
 
 
 class LogTrials(tune.Callback):
