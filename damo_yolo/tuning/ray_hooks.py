@@ -4,10 +4,15 @@ import logging
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
 from ray.tune.search.optuna import OptunaSearch
 
 from damo_yolo.tuning.objective import AP
+from damo_yolo.tuning.space import POINT
 from damo_yolo.tuning.tracked import TrackedTrials
 
 logger = logging.getLogger(__name__)
@@ -35,18 +40,26 @@ class EndSearch(OptunaSearch):
             super().on_trial_complete(trial_id, None, error=True)
 
 
-class Population(PopulationBasedTraining):
-    """Moves values on the way and not at the end: nothing would be trained with the new ones."""
+class _SparesTheEnd(TrialScheduler):
+    """Decides nothing about a trial at its last step: it is trained, there is nothing to save."""
 
     def __init__(self, *, last_step: int, **settings: Any) -> None:
         super().__init__(**settings)
         self._last_step = last_step
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Let a trial that has trained to its end be."""
+        """Leave a trial at its end alone, and others to the scheduler."""
         if result.get("step", 0) >= self._last_step:
             return str(self.CONTINUE)
         return str(super().on_trial_result(tune_controller, trial, result))
+
+
+class Halving(_SparesTheEnd, AsyncHyperBandScheduler):
+    """ASHA: stops trials that lag behind on their way."""
+
+
+class Population(_SparesTheEnd, PopulationBasedTraining):
+    """PBT: moves values on the way."""
 
 
 class LogTrials(tune.Callback):
@@ -69,9 +82,12 @@ class LogTrials(tune.Callback):
         self._log(trials, trial, "failed")
 
     def _log(self, trials: list[Any], trial: Any, how: str) -> None:
-        values = ", ".join(f"{name} {_short(value)}" for name, value in trial.config.items())
-        ended = sum(other.is_finished() for other in trials)
-        logger.info("trial %s: %s (%s); %d ended", trial.trial_id, how, values, ended)
+        point = trial.config.get(POINT)
+        name = f"{point['arm']}, seed {point['seed']}" if point else f"trial {trial.trial_id}"
+        values = point["values"] if point else trial.config
+        words = ", ".join(f"{name} {_short(value)}" for name, value in values.items())
+        ended = 1 + sum(other.is_finished() for other in trials if other is not trial)
+        logger.info("%s: %s (%s); %d ended", name, how, words, ended)
         if self._tracked is not None:
             self._tracked.log(trial.trial_id, trial.config)
 

@@ -1,5 +1,6 @@
 """What a sweep found: every trial, the best, what mattered, and whether it holds."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,6 +22,8 @@ MEASURED = ("ap", "ap50", *(goal.figure for goals in OBJECTIVES.values() for goa
 KEPT = (*FIGURES, *MEASURED)
 MIN_FOR_IMPORTANCE = 8
 """Measured trials; with fewer, what seems to matter is chance."""
+MAX_PROBLEM_LENGTH = 100
+"""In a table; `sweep.json` has the whole."""
 
 
 class TrialRecord(Scored):
@@ -47,7 +50,7 @@ class TrialRecord(Scored):
         known = (name for name in self.figures if name in MEASURED)
         figures = ", ".join(f"{name} {self.figures[name]:.4g}" for name in known)
         note = " (default)" if self.is_default else ""
-        problem = f"; {self.problems[-1]}" if self.state == "failed" else ""
+        problem = f"; {shortened(self.problems[-1])}" if self.state == "failed" else ""
         return f"{self.number:3d} {self.state}{note}: {values}: {figures or 'nothing'}{problem}"
 
 
@@ -92,6 +95,11 @@ class SweepResult(Config):
         if self.comparison is None or self.comparison.difference.verdict != "better":
             return []
         return overrides(self.chosen, [name for name in self.chosen if not is_balance(name)])
+
+
+def shortened(problem: str) -> str:
+    """Return the beginning of a problem, which may name every image of a batch."""
+    return textwrap.shorten(problem, MAX_PROBLEM_LENGTH, placeholder=" ...")
 
 
 def importance(trials: Sequence[TrialRecord], space: Space, objective: str) -> dict[str, float]:
@@ -141,9 +149,9 @@ def verdict_of(
             "would tell luck from gain."
         )
     place = f"trial {best.number}, the best of {num_trials - 1} others"
-    gap = comparison.difference
+    gap, num_seeds = comparison.difference, len(comparison.seeds)
     figures = (
-        f"over {len(comparison.seeds)} new seeds {comparison.figure} {gap.a:.3f} against "
+        f"over {num_seeds} new seed{'s' * (num_seeds > 1)} {comparison.figure} {gap.a:.3f} against "
         f"{gap.b:.3f}, difference {gap.difference:+.3f} ({comparison.confidence:.0%} interval "
         f"{gap.low:+.3f} to {gap.high:+.3f})"
     )

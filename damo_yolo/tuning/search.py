@@ -7,6 +7,7 @@ killed goes on from there with the same trials.
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,7 @@ def search(trainable: Trainable, plan: SearchPlan, *, setup: Any) -> list[Outcom
         # A trial that fails is told of by its callback and in the table, without a traceback.
         logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
         logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", message="Consider boosting PBT")
         uri = storage.join(plan.folder_uri, RAY_FOLDER)
         if not storage.is_remote(uri):
             uri = str(Path(uri).resolve())  # trials run in Ray's own folder
@@ -180,7 +182,10 @@ def _new_tuner(placed: Any, plan: SearchPlan, *, storage_uri: str) -> Any:
             name=plan.name,
             storage_path=storage_uri,
             failure_config=tune.FailureConfig(max_failures=config.max_failures),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            checkpoint_config=tune.CheckpointConfig(
+                # Whoever continues from another's checkpoint may have to wait long for its turn.
+                num_to_keep=None if _is_population(plan) else 2
+            ),
             callbacks=_callbacks(plan),
             verbose=0,
         ),
@@ -269,36 +274,41 @@ def _sampler(config: SearchConfig) -> Any:
 
 
 def _scheduler(plan: SearchPlan) -> Any:
-    from ray.tune import schedulers  # noqa: PLC0415
+    if plan.config.scheduler == "none":
+        return None
+    from damo_yolo.tuning.ray_hooks import Halving, Population  # noqa: PLC0415 - imports Ray
 
-    common: dict[str, Any] = {"time_attr": "step", "metric": AP.figure, "mode": AP.mode}
+    common: dict[str, Any] = {
+        "time_attr": "step",
+        "metric": AP.figure,
+        "mode": AP.mode,
+        "last_step": plan.total_steps,
+    }
     rung = max(1, plan.total_steps // 4)
     if plan.config.scheduler == "asha":
-        return schedulers.ASHAScheduler(
+        return Halving(
             **common,
             grace_period=rung,
             reduction_factor=2,
-            max_t=max(rung, plan.total_steps - 1),  # no rung at the end: it would cut it short
+            max_t=max(rung, plan.total_steps - 1),  # no rung at the end
             stop_last_trials=False,
         )
-    if plan.config.scheduler == "pbt":
-        assert plan.space is not None, "PBT moves within a space"
-        from damo_yolo.tuning.ray_hooks import Population  # noqa: PLC0415 - imports Ray
-
-        return Population(
-            **common,
-            last_step=plan.total_steps,
-            perturbation_interval=rung,
-            hyperparam_mutations=ray_mutations(plan.space),
-            custom_explore_fn=keep_within(plan.space),
-        )
-    return None
+    assert plan.space is not None, "PBT moves within a space"
+    return Population(
+        **common,
+        perturbation_interval=rung,
+        hyperparam_mutations=ray_mutations(plan.space),
+        custom_explore_fn=keep_within(plan.space),
+    )
 
 
 def _places(plan: SearchPlan) -> int:
     """Return how many trials are alive: a population is so as a whole and takes turns."""
-    is_population = plan.space is not None and plan.config.scheduler == "pbt"
-    return plan.config.trials if is_population else _slots(plan.needs)
+    return plan.config.trials if _is_population(plan) else _slots(plan.needs)
+
+
+def _is_population(plan: SearchPlan) -> bool:
+    return plan.space is not None and plan.config.scheduler == "pbt"
 
 
 def _slots(needs: TrialNeeds) -> int:

@@ -138,8 +138,8 @@ def test_a_population_takes_turns_and_moves_values_within_the_space(tmp_path: Pa
     for trial_id, _, values in lines:
         tried[trial_id] += [] if values in tried[trial_id] else [values]
     assert len(found) == 6
-    assert all(outcome.figures["step"] == 8 for outcome in found)
-    assert not any(outcome.problem for outcome in found)
+    assert [outcome.problem for outcome in found] == [""] * 6
+    assert [outcome.figures["step"] for outcome in found] == [8] * 6
     assert any(len(points) > 1 for points in tried.values()), "a weak one took a strong one's place"
     points = [values for all_of_one in tried.values() for values in all_of_one]
     assert all(0 <= values["x"] <= 1 and values["model"] in {"s", "m", "l"} for values in points)

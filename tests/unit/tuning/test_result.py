@@ -131,3 +131,16 @@ def test_a_trial_that_waited_for_its_turn_did_not_fail(tmp_path: Path) -> None:
 
     assert (alone.attempts, alone.problems) == (4, (NO_WORD, "no memory left", NO_WORD))
     assert (in_turns.attempts, in_turns.problems) == (2, ("no memory left",))
+
+
+def test_a_problem_that_names_every_image_is_cut_in_a_table() -> None:
+    images = ", ".join(f"objects365/objects365_v2_{i:08d}" for i in range(8))
+    failed = trial(3, loss__qfl=1.0).model_copy(
+        update={"state": "failed", "problems": (f"the loss is not finite, with {images}",)}
+    )
+
+    line = failed.to_line()
+
+    assert "nothing; the loss is not finite, with objects365/" in line
+    assert line.endswith(" ...")
+    assert len(line) < 150
