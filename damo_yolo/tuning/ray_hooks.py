@@ -44,7 +44,7 @@ class _SparesTheEnd(TrialScheduler):
     """Decides nothing about a trial at its last step: it is trained, there is nothing to save."""
 
     def __init__(self, *, last_step: int, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**settings)  # type: ignore[no-untyped-call]  # Ray's
         self._last_step = last_step
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -79,9 +79,11 @@ class LogTrials(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log a trial that failed for good."""
         del iteration, info
-        self._log(trials, trial, "failed")
+        self._log(trials, trial, "failed", tags={"state": "failed"})
 
-    def _log(self, trials: list[Any], trial: Any, how: str) -> None:
+    def _log(
+        self, trials: list[Any], trial: Any, how: str, *, tags: dict[str, str] | None = None
+    ) -> None:
         point = trial.config.get(POINT)
         name = f"{point['arm']}, seed {point['seed']}" if point else f"trial {trial.trial_id}"
         values = point["values"] if point else trial.config
@@ -89,7 +91,7 @@ class LogTrials(tune.Callback):
         ended = 1 + sum(other.is_finished() for other in trials if other is not trial)
         logger.info("%s: %s (%s); %d ended", name, how, words, ended)
         if self._tracked is not None:
-            self._tracked.log(trial.trial_id, trial.config)
+            self._tracked.log(trial.trial_id, trial.config, tags=tags)
 
 
 def _short(value: Any) -> str:
