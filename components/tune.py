@@ -27,7 +27,8 @@ def tune_detector(
         return "", ""
     from damo_yolo.artifacts import output_uri
     from damo_yolo.recipes.choose import choose_recipe
-    from damo_yolo.stages.tune import TuneConfig, tune_detector
+    from damo_yolo.stages.tune import tune_detector
+    from damo_yolo.tuning.sweep import TuneConfig
 
     config = choose_recipe(
         recipe, role="twin", model=model, epochs=epochs, image_size=image_size, seed=seed

@@ -56,6 +56,7 @@ class TrackedRun:
         """Hold the client and the run's id; both empty when nothing is tracked."""
         self._client = client
         self.run_id = run_id
+        self.status = "FINISHED"
         self._last_steps: dict[str, int] = {}
         self._waiting: list[Mapping[str, Any]] = []
 
@@ -95,6 +96,10 @@ class TrackedRun:
             self._last_steps[tag] = step
             self._client.set_tag(self.run_id, tag, str(step))
         self._waiting = []
+
+    def fail(self) -> None:
+        """Let the run end as FAILED, of which the process that logs it only hears."""
+        self.status = "FAILED"
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run."""
@@ -145,7 +150,7 @@ def track(info: RunInfo, tracking_uri: str) -> Iterator[TrackedRun]:
         raise
     with _explained(tracking_uri):
         run.send()
-        client.set_terminated(run.run_id, status="FINISHED")
+        client.set_terminated(run.run_id, status=run.status)
 
 
 def default_tracking_uri(workspace: str) -> str:

@@ -46,8 +46,9 @@ def tune(
 ) -> None:
     """Search settings; a repeated call goes on with the same trials where the last one stopped."""
     from damo_yolo.recipes.choose import load_config
-    from damo_yolo.stages.tune import TuneConfig, tune_detector
+    from damo_yolo.stages.tune import tune_detector
     from damo_yolo.training.launch import launch_config
+    from damo_yolo.tuning.sweep import TuneConfig
 
     length = [f"schedule.max_steps={steps}"] if steps else []
     length += [f"schedule.epochs={epochs}", "schedule.max_steps=null"] if epochs else []

@@ -58,7 +58,7 @@ def parallel_coordinates(
         colour, width, label = styles.get(number, (GREY, 0.8, ""))
         axes.plot(columns, heights, color=colour, linewidth=width, label=label or "_", alpha=0.9)
     for column, scale in enumerate(scales):
-        axes.axvline(column, color=GREY, linewidth=0.8)
+        axes.vlines(column, 0, 1, color=GREY, linewidth=0.8)
         for height, text in zip((-0.04, 1.04), scale.ends, strict=True):
             side = "top" if height < 0 else "bottom"
             axes.text(column, height, text, color=GREY, fontsize=7, ha="center", va=side)

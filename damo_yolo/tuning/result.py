@@ -1,5 +1,6 @@
 """What a sweep found: every trial, the best, what mattered, and whether it holds."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Literal
 
@@ -7,10 +8,11 @@ from damo_yolo import storage
 from damo_yolo.config import Config
 from damo_yolo.training.progress import read_metrics
 from damo_yolo.training.trial import FIGURES
+from damo_yolo.tuning.domains import optuna_distributions
 from damo_yolo.tuning.objective import OBJECTIVES, ObjectiveName, Scored, goals_of
-from damo_yolo.tuning.search import Outcome, SearchConfig, space_distributions
+from damo_yolo.tuning.search import Outcome, SearchConfig
 from damo_yolo.tuning.space import Space, Values, is_balance, overrides
-from damo_yolo.tuning.trial import TRIALS, is_finished, read_attempts
+from damo_yolo.tuning.trial import NO_WORD, TRIALS, is_finished, read_attempts
 from damo_yolo.tuning.verdict import SeedComparison
 
 SWEEP_FILE = "sweep.json"
@@ -20,6 +22,8 @@ MEASURED = ("ap", "ap50", *(goal.figure for goals in OBJECTIVES.values() for goa
 KEPT = (*FIGURES, *MEASURED)
 MIN_FOR_IMPORTANCE = 8
 """Measured trials; with fewer, what seems to matter is chance."""
+MAX_PROBLEM_LENGTH = 100
+"""In a table; `sweep.json` has the whole."""
 
 
 class TrialRecord(Scored):
@@ -46,7 +50,7 @@ class TrialRecord(Scored):
         known = (name for name in self.figures if name in MEASURED)
         figures = ", ".join(f"{name} {self.figures[name]:.4g}" for name in known)
         note = " (default)" if self.is_default else ""
-        problem = f"; {self.problems[-1]}" if self.state == "failed" else ""
+        problem = f"; {shortened(self.problems[-1])}" if self.state == "failed" else ""
         return f"{self.number:3d} {self.state}{note}: {values}: {figures or 'nothing'}{problem}"
 
 
@@ -93,6 +97,11 @@ class SweepResult(Config):
         return overrides(self.chosen, [name for name in self.chosen if not is_balance(name)])
 
 
+def shortened(problem: str) -> str:
+    """Return the beginning of a problem, which may name every image of a batch."""
+    return textwrap.shorten(problem, MAX_PROBLEM_LENGTH, placeholder=" ...")
+
+
 def importance(trials: Sequence[TrialRecord], space: Space, objective: str) -> dict[str, float]:
     """Return how much each parameter separates the best trials from all, by PED-ANOVA.
 
@@ -107,7 +116,7 @@ def importance(trials: Sequence[TrialRecord], space: Space, objective: str) -> d
     direction: Literal["maximize", "minimize"] = "maximize" if goal.mode == "max" else "minimize"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=direction)
-    distributions = space_distributions(space)
+    distributions = optuna_distributions(space)
     for trial in measured:
         value = trial.figures[goal.figure]
         study.add_trial(
@@ -121,7 +130,7 @@ def importance(trials: Sequence[TrialRecord], space: Space, objective: str) -> d
 
 def verdict_of(
     best: TrialRecord | None,
-    default: TrialRecord,
+    default: TrialRecord | None,
     comparison: SeedComparison | None,
     *,
     num_trials: int,
@@ -132,7 +141,7 @@ def verdict_of(
     if best is None:
         return "Nothing can be said: no trial beside the default was measured."
     if comparison is None:
-        reached = default.figures.get(goal.figure)
+        reached = default.figures.get(goal.figure) if default else None
         other = "was not measured" if reached is None else f"reached {reached:.4g}"
         return (
             f"Nothing is proven: trial {best.number} reached {goal.label} "
@@ -140,9 +149,9 @@ def verdict_of(
             "would tell luck from gain."
         )
     place = f"trial {best.number}, the best of {num_trials - 1} others"
-    gap = comparison.difference
+    gap, num_seeds = comparison.difference, len(comparison.seeds)
     figures = (
-        f"over {len(comparison.seeds)} new seeds {comparison.figure} {gap.a:.3f} against "
+        f"over {num_seeds} new seed{'s' * (num_seeds > 1)} {comparison.figure} {gap.a:.3f} against "
         f"{gap.b:.3f}, difference {gap.difference:+.3f} ({comparison.confidence:.0%} interval "
         f"{gap.low:+.3f} to {gap.high:+.3f})"
     )
@@ -155,18 +164,34 @@ def verdict_of(
 
 
 def read_trials(
-    outcomes: Sequence[Outcome], out_uri: str, *, default: Values
+    outcomes: Sequence[Outcome], out_uri: str, *, default: Values, takes_turns: bool = False
 ) -> tuple[TrialRecord, ...]:
-    """Join what Ray Tune knows of the trials with what their folders tell."""
+    """Join what Ray Tune knows of the trials with what their folders tell.
+
+    Args:
+        outcomes: of Ray Tune.
+        out_uri: folder of the sweep.
+        default: point that the others are compared with.
+        takes_turns: trials were paused and went on: such an end without a word is no failure.
+    """
     return tuple(
-        _read_trial(outcome, number, out_uri, default=default)
+        _read_trial(
+            outcome,
+            number,
+            storage.join(out_uri, TRIALS, outcome.trial_id),
+            default=default,
+            takes_turns=takes_turns,
+        )
         for number, outcome in enumerate(outcomes)
     )
 
 
-def _read_trial(outcome: Outcome, number: int, out_uri: str, *, default: Values) -> TrialRecord:
-    folder = storage.join(out_uri, TRIALS, outcome.trial_id)
+def _read_trial(
+    outcome: Outcome, number: int, folder: str, *, default: Values, takes_turns: bool
+) -> TrialRecord:
     attempts = read_attempts(folder)
+    if takes_turns:
+        attempts = [word for word in attempts[:-1] if word != NO_WORD] + attempts[-1:]
     state: Literal["finished", "stopped early", "failed"] = "stopped early"
     if outcome.problem:
         state = "failed"

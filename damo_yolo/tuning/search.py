@@ -7,6 +7,7 @@ killed goes on from there with the same trials.
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,14 @@ from damo_yolo import storage
 from damo_yolo.compute.ray_cluster import connect
 from damo_yolo.config import Config
 from damo_yolo.errors import DamoYoloError
+from damo_yolo.tuning.domains import (
+    keep_within,
+    optuna_distributions,
+    ray_domains,
+    ray_mutations,
+)
 from damo_yolo.tuning.objective import AP, Figures, Goal
-from damo_yolo.tuning.space import POINT, Parameter, Space, Values
+from damo_yolo.tuning.space import POINT, Space, Values
 from damo_yolo.tuning.tracked import TrackedTrials
 
 RAY_FOLDER = "ray"
@@ -55,7 +62,8 @@ class SearchConfig(Config):
     max_failures: int = Field(default=1, ge=0)
     """Further attempts at a trial that died, from its last checkpoint."""
     concurrent: int | None = Field(default=None, ge=1)
-    """Trials at the same time; None: as many as the machine or cluster has room for."""
+    """Trials at the same time; None: as many as the machine or cluster has room for, and with `pbt`
+    all of them, which take turns."""
     seed: int = Field(default=0, ge=0)
 
 
@@ -116,7 +124,9 @@ def search(trainable: Trainable, plan: SearchPlan, *, setup: Any) -> list[Outcom
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    with connect(include_dashboard=plan.needs.workers > 0):
+    workers = plan.needs.workers
+    # One CPU more than the workers: otherwise a trial that waits for them leaves no room for them.
+    with connect(num_cpus=workers + 1 if workers else None, include_dashboard=workers > 0):
         from ray import tune  # noqa: PLC0415 - reads its settings when imported
 
         # Without its own loggers Tune warns of files that nobody needs: it keeps the last figures.
@@ -124,6 +134,7 @@ def search(trainable: Trainable, plan: SearchPlan, *, setup: Any) -> list[Outcom
         # A trial that fails is told of by its callback and in the table, without a traceback.
         logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
         logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", message="Consider boosting PBT")
         uri = storage.join(plan.folder_uri, RAY_FOLDER)
         if not storage.is_remote(uri):
             uri = str(Path(uri).resolve())  # trials run in Ray's own folder
@@ -163,7 +174,7 @@ def _new_tuner(placed: Any, plan: SearchPlan, *, storage_uri: str) -> Any:
         placed,
         param_space=_param_space(plan),
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=config.concurrent or _slots(plan.needs),
+            max_concurrent_trials=config.concurrent or _places(plan),
             trial_dirname_creator=_folder_of,
             **settings,
         ),
@@ -171,7 +182,10 @@ def _new_tuner(placed: Any, plan: SearchPlan, *, storage_uri: str) -> Any:
             name=plan.name,
             storage_path=storage_uri,
             failure_config=tune.FailureConfig(max_failures=config.max_failures),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+            checkpoint_config=tune.CheckpointConfig(
+                # Whoever continues from another's checkpoint may have to wait long for its turn.
+                num_to_keep=None if _is_population(plan) else 2
+            ),
             callbacks=_callbacks(plan),
             verbose=0,
         ),
@@ -189,7 +203,7 @@ def _param_space(plan: SearchPlan) -> dict[str, Any]:
 
     if plan.space is None:
         return {POINT: tune.grid_search(list(plan.points))}
-    return _domains(plan.space) if plan.config.scheduler == "pbt" else {}
+    return ray_domains(plan.space) if plan.config.scheduler == "pbt" else {}
 
 
 def forget(folder_uri: str) -> None:
@@ -227,39 +241,6 @@ def _problem(error: Exception) -> str:
     return words[-1] if words else type(cause).__name__
 
 
-def _domain(parameter: Parameter) -> Any:
-    from ray import tune  # noqa: PLC0415
-
-    if parameter.uniform:
-        return tune.uniform(*parameter.uniform)
-    if parameter.log:
-        return tune.loguniform(*parameter.log)
-    if parameter.integer:
-        return tune.randint(parameter.integer[0], parameter.integer[1] + 1)
-    return tune.choice(list(parameter.choice or ()))
-
-
-def space_distributions(space: Space) -> dict[str, Any]:
-    """Return the space as Optuna knows it."""
-    return {name: _distribution(parameter) for name, parameter in space.parameters.items()}
-
-
-def _distribution(parameter: Parameter) -> Any:
-    from optuna import distributions  # noqa: PLC0415 - slow to import
-
-    if parameter.uniform:
-        return distributions.FloatDistribution(*parameter.uniform)
-    if parameter.log:
-        return distributions.FloatDistribution(*parameter.log, log=True)
-    if parameter.integer:
-        return distributions.IntDistribution(*parameter.integer)
-    return distributions.CategoricalDistribution(parameter.choice or ())
-
-
-def _domains(space: Space) -> dict[str, Any]:
-    return {name: _domain(parameter) for name, parameter in space.parameters.items()}
-
-
 def _searcher(plan: SearchPlan, space: Space) -> Any:
     config, points = plan.config, list(plan.points)
     if config.scheduler == "pbt":  # draws where it starts, and moves from there
@@ -271,7 +252,7 @@ def _searcher(plan: SearchPlan, space: Space) -> Any:
     names: list[str] = [goal.figure for goal in plan.goals]
     modes: list[str] = [goal.mode for goal in plan.goals]
     return EndSearch(
-        space_distributions(space),
+        optuna_distributions(space),
         metric=names if len(names) > 1 else names[0],
         mode=modes if len(modes) > 1 else modes[0],
         points_to_evaluate=points,
@@ -293,26 +274,41 @@ def _sampler(config: SearchConfig) -> Any:
 
 
 def _scheduler(plan: SearchPlan) -> Any:
-    from ray.tune import schedulers  # noqa: PLC0415
+    if plan.config.scheduler == "none":
+        return None
+    from damo_yolo.tuning.ray_hooks import Halving, Population  # noqa: PLC0415 - imports Ray
 
-    common: dict[str, Any] = {"time_attr": "step", "metric": AP.figure, "mode": AP.mode}
+    common: dict[str, Any] = {
+        "time_attr": "step",
+        "metric": AP.figure,
+        "mode": AP.mode,
+        "last_step": plan.total_steps,
+    }
     rung = max(1, plan.total_steps // 4)
     if plan.config.scheduler == "asha":
-        return schedulers.ASHAScheduler(
+        return Halving(
             **common,
             grace_period=rung,
             reduction_factor=2,
-            max_t=max(rung, plan.total_steps - 1),  # no rung at the end: it would cut it short
+            max_t=max(rung, plan.total_steps - 1),  # no rung at the end
             stop_last_trials=False,
         )
-    if plan.config.scheduler == "pbt":
-        assert plan.space is not None, "PBT moves within a space"
-        return schedulers.PopulationBasedTraining(
-            **common,
-            perturbation_interval=rung,
-            hyperparam_mutations=_domains(plan.space),
-        )
-    return None
+    assert plan.space is not None, "PBT moves within a space"
+    return Population(
+        **common,
+        perturbation_interval=rung,
+        hyperparam_mutations=ray_mutations(plan.space),
+        custom_explore_fn=keep_within(plan.space),
+    )
+
+
+def _places(plan: SearchPlan) -> int:
+    """Return how many trials are alive: a population is so as a whole and takes turns."""
+    return plan.config.trials if _is_population(plan) else _slots(plan.needs)
+
+
+def _is_population(plan: SearchPlan) -> bool:
+    return plan.space is not None and plan.config.scheduler == "pbt"
 
 
 def _slots(needs: TrialNeeds) -> int:

@@ -62,5 +62,7 @@ class TrackedTrials:
                     end = {"kind": "end", "step": records[-1]["step"], "time": records[-1]["time"]}
                     run.log_metrics([{**figures, **end}])
                 run.set_tags(tags or {})
+                if (tags or {}).get("state") == "failed":
+                    run.fail()
         except DamoYoloError as error:
             logger.warning("trial %s is not tracked: %s", trial_id, error.problem)

@@ -1,10 +1,6 @@
 """The main job: the pipeline file, run here on the embedded sample by the shortest recipe."""
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +8,7 @@ import pytest
 import yaml
 
 from damo_yolo.stages.sample import render_sample
-
-ROOT = Path(__file__).resolve().parents[2]
-PIPELINE = ROOT / "pipelines" / "general_class.py"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run of the pipeline."""
-
-    workspace: Path
-    stdout: str
-    stderr: str
-    code: int
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        newest = max(self.workspace.glob("report-*/summary.json"), key=os.path.getmtime)
-        values: dict[str, Any] = json.loads(newest.read_text())
-        return values
-
-    @property
-    def tracking_uri(self) -> str:
-        return f"sqlite:///{self.workspace}/mlflow.db"
-
-
-def run_pipeline(workspace: Path, *settings: str, ray: bool = True) -> Run:
-    command = [sys.executable, "-m", "damo_yolo.cli.kfp_run", str(PIPELINE)]
-    for setting in (f"workspace={workspace}", *settings):
-        command += ["--set", setting]
-    environment = {**os.environ, "COLUMNS": "120"}
-    environment.pop("RAY_ADDRESS", None)
-    if not ray:
-        environment["RAY_ADDRESS"] = (
-            "nowhere:1"  # a step that came to training would fail otherwise
-        )
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=590, check=False
-    )
-    return Run(workspace, done.stdout, done.stderr, done.returncode)
+from tests.pipeline_runs import ROOT, Run, run_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,12 @@ import yaml
 from damo_yolo.config import Config
 from damo_yolo.errors import TrainingError
 from damo_yolo.recipes.smoke import TWIN
-from damo_yolo.stages.tune import TuneConfig, tune_detector
+from damo_yolo.stages.tune import tune_detector
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.tuning.result import SweepResult
 from damo_yolo.tuning.search import Outcome, SearchConfig, SearchPlan, search
 from damo_yolo.tuning.space import Space
+from damo_yolo.tuning.sweep import TuneConfig
 from tests.square_builders import Squares, make_squares
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -34,14 +35,22 @@ START = {"x": 0.25}
 Trial = Callable[[dict[str, Any], str], None]
 
 
-def run(trial: Trial, folder: Path, **settings: Any) -> list[Outcome]:
+def run(
+    trial: Trial,
+    folder: Path,
+    *,
+    space: Space = SPACE,
+    start: dict[str, Any] | None = None,
+    total_steps: int = 4,
+    **settings: Any,
+) -> list[Outcome]:
     plan = SearchPlan(
         name="search",
         folder_uri=str(folder),
         config=SearchConfig.from_mapping({"scheduler": "none", "searcher": "random", **settings}),
-        points=[START],
-        space=SPACE,
-        total_steps=4,
+        points=[start or START],
+        space=space,
+        total_steps=total_steps,
     )
     return search(trial, plan, setup=str(folder))
 
@@ -96,9 +105,9 @@ def test_a_trial_that_lags_is_stopped_and_the_others_end(tmp_path: Path) -> None
     assert all(values[number] < median(values[:number]) for number in stopped), "who came first"
 
 
-def test_a_population_moves_values_on_the_way(tmp_path: Path) -> None:
+def test_a_population_takes_turns_and_moves_values_within_the_space(tmp_path: Path) -> None:
     def trial(values: dict[str, Any], setup: str) -> None:
-        del setup
+        import json
         from pathlib import Path
         from tempfile import TemporaryDirectory
 
@@ -108,17 +117,35 @@ def test_a_population_moves_values_on_the_way(tmp_path: Path) -> None:
         if before:
             with before.as_directory() as folder:
                 first = int(Path(folder, "step").read_text()) + 1
+        trial_id = tune.get_context().get_trial_id()
         for step in range(first, 9):
+            with Path(setup, "steps.jsonl").open("a") as file:
+                file.write(json.dumps([trial_id, step, values]) + "\n")
             with TemporaryDirectory() as folder:
                 Path(folder, "step").write_text(str(step))
                 point = tune.Checkpoint.from_directory(folder)
                 tune.report({"step": step, "ap": values["x"] * step}, checkpoint=point)
 
-    found = run(trial, tmp_path, trials=4, concurrent=4, scheduler="pbt")
+    space = Space.from_mapping(
+        {"parameters": {"x": {"uniform": [0.0, 1.0]}, "model": {"choice": ["s", "m", "l"]}}}
+    )
+    start = {"x": 0.95, "model": "m"}  # the strongest: others continue from it, beyond 1 or below
 
-    assert len(found) == 4
-    assert all(outcome.figures["step"] == 8 for outcome in found)
-    assert not any(outcome.problem for outcome in found)
+    found = run(trial, tmp_path, space=space, start=start, total_steps=8, trials=6, scheduler="pbt")
+
+    lines = [json.loads(line) for line in (tmp_path / "steps.jsonl").read_text().splitlines()]
+    tried: dict[str, list[Any]] = {outcome.trial_id: [] for outcome in found}
+    for trial_id, _, values in lines:
+        tried[trial_id] += [] if values in tried[trial_id] else [values]
+    assert len(found) == 6
+    assert [outcome.problem for outcome in found] == [""] * 6
+    assert [outcome.figures["step"] for outcome in found] == [8] * 6
+    assert any(len(points) > 1 for points in tried.values()), "a weak one took a strong one's place"
+    points = [values for all_of_one in tried.values() for values in all_of_one]
+    assert all(0 <= values["x"] <= 1 and values["model"] in {"s", "m", "l"} for values in points)
+    assert all(outcome.values == tried[outcome.trial_id][-1] for outcome in found), "trained"
+    ends = [number for number, (_, step, _) in enumerate(lines) if step == 8]
+    assert {trial_id for trial_id, _, _ in lines[: ends[0]]} == set(tried), "all take turns"
 
 
 KILLED = """
@@ -279,3 +306,23 @@ def test_a_finished_sweep_is_returned_and_another_does_not_enter_its_folder(
     assert json.loads(repeat(1).model_dump_json()) == json.loads(sweep.model_dump_json())
     with pytest.raises(TrainingError, match="with other settings"):
         repeat(2)
+
+
+def test_trials_of_several_workers_have_room_on_a_small_machine(
+    squares: Squares, tmp_path: Path
+) -> None:
+    """A cluster of its own, as small as the machine: trials that only wait must leave room."""
+    command = [sys.executable, "-m", "damo_yolo.cli.main", "tune", "--config", "smoke/twin"]
+    command += ["--shards", squares.shards_uri, "--plan", squares.plan_uri]
+    command += ["--out", str(tmp_path / "sweep"), "--set", "global_batch=4"]
+    command += ["--trials", "2", "--steps", "4", "--seeds", "0", "--workers", "2", "--json"]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    result = SweepResult.from_yaml(done.stdout)
+    assert [trial.state for trial in result.trials] == ["finished"] * 2
+    assert all(trial.figures["step"] == 4 for trial in result.trials)

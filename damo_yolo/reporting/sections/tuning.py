@@ -8,6 +8,7 @@ from damo_yolo.reporting.gather import RunFiles
 from damo_yolo.reporting.page import Chart, Section, Table, number
 from damo_yolo.reporting.sweep_figures import Scale, front, parallel_coordinates
 from damo_yolo.tuning.objective import Goal, goals_of
+from damo_yolo.tuning.result import shortened
 
 MAX_TRIALS = 20
 
@@ -125,7 +126,7 @@ def _number(value: Any, parameter: Mapping[str, Any]) -> float:
 
 def _state(trial: Mapping[str, Any]) -> str:
     if trial["state"] == "failed":
-        return f"failed: {trial['problems'][-1]}"
+        return f"failed: {shortened(trial['problems'][-1])}"
     again = trial["attempts"] - 1
     return f"{trial['state']}, {again} more attempts" if again else str(trial["state"])
 

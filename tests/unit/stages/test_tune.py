@@ -4,8 +4,9 @@ import pytest
 
 from damo_yolo.errors import ConfigError
 from damo_yolo.recipes.smoke import STUDENT, TWIN
-from damo_yolo.stages.tune import TuneConfig, total_steps, tune_detector
+from damo_yolo.stages.tune import tune_detector
 from damo_yolo.training.launch import LaunchConfig
+from damo_yolo.tuning.sweep import TuneConfig, total_steps
 from tests.square_builders import Squares, make_squares
 
 
@@ -16,12 +17,14 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Squares:
 
 def tune(squares: Squares, out: Path, config: object = TWIN, **settings: object) -> None:
     launch = settings.pop("launch", None)
+    records_uri = str(settings.pop("records_uri", ""))
     assert launch is None or isinstance(launch, LaunchConfig)
     tune_detector(
         shards_uri=squares.shards_uri,
         plan_uri=squares.plan_uri,
         out_uri=str(out),
         config=config,  # type: ignore[arg-type]  # what a caller may get wrong is tested
+        records_uri=records_uri,
         tune=TuneConfig.from_mapping(settings),
         launch_config=launch,
     )
@@ -46,6 +49,8 @@ def test_a_trial_is_as_long_as_its_schedule(squares: Squares) -> None:
             {"search": {"scheduler": "pbt"}, "launch": LaunchConfig(num_workers=2)},
             "PBT moves trials between checkpoints",
         ),
+        ({"launch": LaunchConfig(num_workers=3)}, "global_batch 8 cannot be cut into 3 workers"),
+        ({"space": "sampling", "records_uri": "/nowhere"}, "/nowhere holds no records"),
     ],
 )
 def test_what_cannot_work_is_said_before_ray_starts(

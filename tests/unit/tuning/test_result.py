@@ -7,6 +7,7 @@ from damo_yolo.evaluation.bootstrap import Difference, Verdict
 from damo_yolo.tuning.result import TrialRecord, importance, read_trials, verdict_of
 from damo_yolo.tuning.search import Outcome
 from damo_yolo.tuning.space import Space
+from damo_yolo.tuning.trial import NO_WORD
 from damo_yolo.tuning.verdict import SeedComparison
 
 SPACE = Space.from_mapping(
@@ -65,6 +66,8 @@ def test_one_run_each_proves_nothing() -> None:
     said = verdict_of(trial(7, 0.4), trial(0), None, num_trials=12, objective="ap")
 
     assert said.startswith("Nothing is proven: trial 7 reached AP 0.4 and the default was not")
+    moved = verdict_of(trial(7, 0.4), None, None, num_trials=12, objective="ap")
+    assert "and the default was not measured" in moved
     assert verdict_of(None, trial(0), None, num_trials=1, objective="ap").startswith(
         "Nothing can be said"
     )
@@ -114,3 +117,30 @@ def test_trials_are_read_from_ray_tune_and_from_their_folders(tmp_path: Path) ->
     assert found[2].problems == ("not finite", "not finite")
     assert found[3].problems == ("the actor died",)
     assert "failed: loss.qfl 3: nothing; not finite" in found[2].to_line()
+
+
+def test_a_trial_that_waited_for_its_turn_did_not_fail(tmp_path: Path) -> None:
+    folder = tmp_path / "trials" / "a"
+    folder.mkdir(parents=True)
+    (folder / "attempts.json").write_text(json.dumps([NO_WORD, "no memory left", NO_WORD, ""]))
+    (folder / "model.pt").touch()
+    outcomes = [Outcome("a", {"loss.qfl": 1.0}, {"ap": 0.3}, "")]
+
+    alone = read_trials(outcomes, str(tmp_path), default={})[0]
+    in_turns = read_trials(outcomes, str(tmp_path), default={}, takes_turns=True)[0]
+
+    assert (alone.attempts, alone.problems) == (4, (NO_WORD, "no memory left", NO_WORD))
+    assert (in_turns.attempts, in_turns.problems) == (2, ("no memory left",))
+
+
+def test_a_problem_that_names_every_image_is_cut_in_a_table() -> None:
+    images = ", ".join(f"objects365/objects365_v2_{i:08d}" for i in range(8))
+    failed = trial(3, loss__qfl=1.0).model_copy(
+        update={"state": "failed", "problems": (f"the loss is not finite, with {images}",)}
+    )
+
+    line = failed.to_line()
+
+    assert "nothing; the loss is not finite, with objects365/" in line
+    assert line.endswith(" ...")
+    assert len(line) < 150

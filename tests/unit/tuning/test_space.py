@@ -107,6 +107,17 @@ def test_a_parameter_has_one_kind_and_ordered_bounds(
         load_space(str(file))
 
 
+def test_the_example_of_the_guide_works(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "tuning.md").read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(guide.partition("```yaml\n")[2].partition("```")[0])
+
+    space = load_space(str(file))
+
+    space.check_corners(load_config("sample/twin"))
+    assert space.samples_differently
+
+
 def test_an_unknown_space_names_the_known_ones() -> None:
     with pytest.raises(ConfigError) as error:
         load_space("weights")
