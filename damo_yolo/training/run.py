@@ -127,7 +127,7 @@ def run_training(
         TrainingError: the checkpoint or the teacher does not fit, or a loss is not finite.
     """
     config, device = job.config, device or torch.device("cpu")
-    _check_split(config, world_size)
+    check_split(config, world_size)
     space = LabelSpace.load(storage.join(job.shards_uri, "label_space.csv"))
     teacher = None
     if config.distill:
@@ -220,7 +220,8 @@ def loader_config(job: TrainJob) -> LoaderConfig:
     )
 
 
-def _check_split(config: TrainConfig, world_size: int) -> None:
+def check_split(config: TrainConfig, world_size: int) -> None:
+    """Raise `ConfigError` where a global batch cannot be cut into its workers' parts."""
     parts = 1 if config.accumulation == "auto" else config.accumulation
     if config.global_batch % (world_size * parts):
         raise ConfigError(
