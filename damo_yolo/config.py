@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -65,7 +65,7 @@ class Config(BaseModel):
         for override in overrides:
             path, value = parse_override(override)
             _assign(values, path.split("."), value, override=override, opened=opened)
-        return type(self).from_mapping(values, source="overrides")
+        return type(self).from_mapping(values, source=f"the setting {' '.join(overrides)}")
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -77,7 +77,13 @@ def parse_override(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise ConfigError(f"override {text!r} has no name and value", fix="write it as name=value")
-    parsed = yaml.safe_load(value)
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"the value of {text!r} is not valid YAML: {getattr(error, 'problem', error)}",
+            fix="write a number, true, null, a word, or a list as [1, 2]; quote the whole setting",
+        ) from None
     if isinstance(parsed, str):  # YAML 1.1 takes 1e-4 for a word
         with contextlib.suppress(ValueError):
             parsed = float(parsed)
@@ -107,12 +113,34 @@ def _assign(
 
 
 def _explain(error: ValidationError, kind: type[BaseModel], source: str) -> ConfigError:
-    problems = []
+    problems, fixes = [], []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"]) or kind.__name__
-        problems.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
-    fields = ", ".join(kind.model_fields)
+        problem = item["msg"].removeprefix("Value error, ")
+        fix = f"correct {name}"
+        if item["type"] in _ABOUT_NAMES:
+            problem = _ABOUT_NAMES[item["type"]]
+            *path, _ = item["loc"]
+            where = ".".join(str(part) for part in path)
+            fields = ", ".join(_owner(kind, path).model_fields)
+            fix = f"the fields{' of ' if where else ''}{where} are: {fields}"
+        problems.append(f"{name}: {problem}")
+        fixes.append(fix)
     return ConfigError(
-        f"{source} does not fit {kind.__name__}: " + "; ".join(problems),
-        fix=f"the fields are: {fields}",
+        f"{source} does not fit {kind.__name__}: {'; '.join(problems)}",
+        fix="; ".join(dict.fromkeys(fixes)),
     )
+
+
+_ABOUT_NAMES = {"extra_forbidden": "there is no such field", "missing": "it is missing"}
+"""Errors of pydantic that a list of the fields helps with."""
+
+
+def _owner(kind: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """Return the class of the nested config at a path, through lists and optional fields."""
+    for part in path:
+        field = kind.model_fields.get(str(part))
+        types = (field.annotation, *get_args(field.annotation)) if field else ()
+        nested = [item for item in types if isinstance(item, type) and issubclass(item, BaseModel)]
+        kind = nested[0] if nested else kind
+    return kind

@@ -94,7 +94,7 @@ def train(
     out = out or f"models/{settings.model}"
     places = data | {"out_uri": out, "teacher_uri": teacher}
     if dry_run:
-        _dry_run(settings, places, use_gpu=gpu, as_json=as_json)
+        _dry_run(settings, places, launcher=launcher, as_json=as_json)
         return
     result = train_detector(
         shards_uri=shards,
@@ -136,12 +136,20 @@ def _chain(
     show(result, "\n".join(lines), as_json=as_json)
 
 
-def _dry_run(settings: object, places: dict[str, str], *, use_gpu: bool, as_json: bool) -> None:
+def _dry_run(
+    settings: object, places: dict[str, str], *, launcher: "LaunchConfig", as_json: bool
+) -> None:
     from damo_yolo.stages.dry_run import dry_run
     from damo_yolo.training.config import TrainConfig
 
     assert isinstance(settings, TrainConfig)
-    result = dry_run(**places, config=settings, use_gpu=use_gpu)
+    result = dry_run(
+        **places,
+        config=settings,
+        use_gpu=launcher.use_gpu,
+        num_workers=max(launcher.num_workers, 1),
+        loader_processes=launcher.loader_processes,
+    )
     size, steps = f"{result.num_parameters / 1e6:.2f} M", result.total_steps
     found = "; ".join(result.problems) or "as random weights should give"
     found = found if result.expected else "from trained weights"

@@ -17,7 +17,8 @@ from damo_yolo.labels.space import LabelSpace
 from damo_yolo.loading.loader import LoaderConfig, TrainLoader
 from damo_yolo.samples import Batch
 
-MAX_CELL_PX = 320
+MIN_CELL_PX, MAX_CELL_PX = 192, 320
+"""Of the longer side of an image as it is shown; names need their room."""
 GAP_PX = 4
 GOLDEN_ANGLE_DEG = 137.508
 """Steps of the hue from class to class: neighbours in the label space look different."""
@@ -78,13 +79,13 @@ def draw_batch(
 
 
 def draw_image(batch: Batch, row: int, class_names: Sequence[str]) -> Image:
-    """Return one image of the batch, its longer side at most `MAX_CELL_PX`, with named boxes."""
+    """Return one image of the batch with named boxes, enlarged or reduced where it must be."""
     image = np.ascontiguousarray(batch.images[row].permute(1, 2, 0).numpy())
-    factor = min(MAX_CELL_PX / max(image.shape[:2]), 1.0)
-    if factor < 1:
-        image = cast(
-            "Image", cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        )
+    side = max(image.shape[:2])
+    factor = min(max(side, MIN_CELL_PX), MAX_CELL_PX) / side
+    if factor != 1:
+        smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_NEAREST
+        image = cast("Image", cv2.resize(image, None, fx=factor, fy=factor, interpolation=smooth))
     valid = batch.gt_valid[row]
     boxes = (batch.gt_boxes[row][valid] * factor).round().int().tolist()
     for (x1, y1, x2, y2), label in zip(boxes, batch.gt_labels[row][valid].tolist(), strict=True):

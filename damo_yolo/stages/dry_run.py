@@ -15,13 +15,14 @@ from damo_yolo.loading.loader import TrainLoader
 from damo_yolo.loading.preview import draw_batch
 from damo_yolo.models.detector import Detector
 from damo_yolo.samples import Batch
+from damo_yolo.shards.order import default_num_lanes, lanes_of
 from damo_yolo.stages.train import describe_job
 from damo_yolo.training import step as steps
 from damo_yolo.training.build import build_state, load_teacher, start_from
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.device import choose_precision, memory_mib
 from damo_yolo.training.expect import deviations, expected_loss
-from damo_yolo.training.run import TrainJob, cpu_settings, loader_config
+from damo_yolo.training.run import TrainJob, check_split, cpu_settings, loader_config
 from damo_yolo.training.schedule import Phase, plan_timeline
 from damo_yolo.training.state import TrainState
 
@@ -70,6 +71,8 @@ def dry_run(
     teacher_uri: str = "",
     init_uri: str = "",
     use_gpu: bool = False,
+    num_workers: int = 1,
+    loader_processes: int = 0,
 ) -> DryRunResult:
     """Check a training before it costs anything.
 
@@ -81,6 +84,8 @@ def dry_run(
         teacher_uri: model folder of the teacher, for a configuration that distils.
         init_uri: weights to start from.
         use_gpu: measure on the GPU.
+        num_workers: ranks of the training, which must be able to share a batch; here is one.
+        loader_processes: beside each of them.
 
     Raises:
         TrainingError: shapes or label space are wrong, or the loss is not finite.
@@ -94,6 +99,9 @@ def dry_run(
         teacher_uri=teacher_uri,
         init_uri=init_uri,
     )
+    check_split(config, num_workers)
+    num_lanes = config.num_lanes or default_num_lanes(config.global_batch)
+    lanes_of(0, num_workers, 0, loader_processes, num_lanes)
     device = torch.device("cuda" if use_gpu else "cpu")
     space = LabelSpace.load(storage.join(job.shards_uri, "label_space.csv"))
     teacher = None

@@ -221,11 +221,7 @@ def loader_config(job: TrainJob) -> LoaderConfig:
 
 
 def check_split(config: TrainConfig, world_size: int) -> None:
-    """Refuse a global batch that cannot be cut into so many ranks.
-
-    Raises:
-        ConfigError: the numbers do not divide each other.
-    """
+    """Raise `ConfigError` where a global batch cannot be cut into its workers' parts."""
     parts = 1 if config.accumulation == "auto" else config.accumulation
     if config.global_batch % (world_size * parts):
         raise ConfigError(

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from damo_yolo.cli.main import app
-from damo_yolo.errors import DataError, TrainingError
+from damo_yolo.errors import ConfigError, DataError, TrainingError
 from damo_yolo.mixing.balance import BalanceConfig
 from damo_yolo.recipes.smoke import STUDENT, TWIN
 from damo_yolo.stages.balance import balance
@@ -88,6 +88,24 @@ def test_a_dry_run_says_how_long_and_how_large_a_training_is(dry: DryRunResult) 
     assert dry.hours == pytest.approx(8 * dry.step_s / 3600, abs=1e-3)
     assert 10 < dry.checkpoint_mib < 100
     assert dry.memory_mib > 50
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "loader_processes", "problem"),
+    [(3, 0, "cannot be cut into 3 workers"), (2, 3, "cannot share 4 lanes evenly")],
+)
+def test_a_dry_run_refuses_what_the_workers_of_the_training_cannot_share(
+    root: Path, tmp_path: Path, num_workers: int, loader_processes: int, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        dry_run(
+            shards_uri=str(root / "shards"),
+            plan_uri=str(root / "plan"),
+            out_uri=str(tmp_path),
+            config=CONFIG,
+            num_workers=num_workers,
+            loader_processes=loader_processes,
+        )
 
 
 def test_a_dry_run_without_the_teacher_it_needs_is_refused(root: Path, tmp_path: Path) -> None:
