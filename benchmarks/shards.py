@@ -6,7 +6,8 @@
 PHOTOS is a folder of JPEGs; W gets shards of 2048 of them, repeated as needed. All sides take turns
 in one process; every figure is the best of the rounds. "Random order" is an epoch of training. With
 --s3 the shards are copied there once and read through a proxy that adds 20 ms to every answer; the
-loader's rates are of decoded, augmented training batches in wall-clock time.
+loader's rates are of decoded, augmented training batches in wall-clock time. "curl" asks for the
+very ranges of the reader, as many at once, and throws them away: what the place can deliver.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import simplejpeg
 import webdataset
@@ -35,13 +37,15 @@ from damo_yolo.mixing.plan import SamplePlan
 from damo_yolo.samples import ImageRecord
 from damo_yolo.shards.manifest import Manifest
 from damo_yolo.shards.order import EpochOrder
-from damo_yolo.shards.read import ShardReader, parse_sample
+from damo_yolo.shards.read import REMOTE_THREADS, ShardReader, parse_sample
 from damo_yolo.shards.write import ShardConfig, write_shards
 
 NUM_IMAGES = 2048
 GLOBAL_BATCH = 32
 NUM_LANES = 4
 STEPS = 24
+READ_LANES, READ_WINDOW = 2, 64
+"""So few lanes that blocks are as long as in any dataset of 65,536 images or more: 16 samples."""
 ADDED_MS = 20
 RESULTS = Path(__file__).parent / "results" / "shards.json"
 
@@ -146,8 +150,8 @@ def against_webdataset(shards: str, rounds: int) -> dict[str, float]:
     return best
 
 
-def epoch_of(shards: str, manifest: Manifest) -> EpochOrder:
-    return EpochOrder(manifest, SamplePlan.read(shards), 0, 0, GLOBAL_BATCH, NUM_LANES)
+def epoch_of(shards: str, manifest: Manifest, num_lanes: int = NUM_LANES) -> EpochOrder:
+    return EpochOrder(manifest, SamplePlan.read(shards), 0, 0, GLOBAL_BATCH, num_lanes)
 
 
 def remote(options: argparse.Namespace, local: str) -> dict[str, float]:
@@ -192,14 +196,46 @@ def loader_rate(uri: str) -> float:
 def reader_rate(uri: str) -> float:
     """Return stored samples per second in the order of an epoch."""
     manifest = Manifest.load(storage.join(uri, "train"))
-    rows = epoch_of(uri, manifest).lanes.reshape(-1)
+    rows = epoch_of(uri, manifest, READ_LANES).lanes.reshape(-1)
     start = time.perf_counter()
     with ShardReader(manifest) as reader:
-        count = sum(1 for _ in reader.stream(rows, window=64))
+        count = sum(1 for _ in reader.stream(rows, window=READ_WINDOW))
     return count / (time.perf_counter() - start)
 
 
-RATES = {"loader": loader_rate, "reader": reader_rate}
+def curl_rate(uri: str) -> float:
+    """Return samples per second that curl fetches by the ranges of the reader, used for nothing."""
+    manifest = Manifest.load(storage.join(uri, "train"))
+    rows = epoch_of(uri, manifest, READ_LANES).lanes.reshape(-1).tolist()
+    addresses = [address_of(shard) for shard in manifest.shard_uris]
+    reader = ShardReader(manifest)
+    ranges = [
+        span
+        for start in range(0, len(rows), READ_WINDOW)
+        for span in reader._ranges(rows[start : start + READ_WINDOW])  # noqa: SLF001
+    ]
+    requests = "next\n".join(
+        f'silent\nurl = "{addresses[span.shard]}"\nrange = {span.begin}-{span.end - 1}\n'
+        'output = "/dev/null"\n'
+        for span in ranges
+    )
+    command = ["curl", "--parallel", "--parallel-max", str(REMOTE_THREADS), "--config", "-"]
+    start = time.perf_counter()
+    subprocess.run(command, input=requests, text=True, check=True, stderr=subprocess.DEVNULL)
+    return len(rows) / (time.perf_counter() - start)
+
+
+def address_of(uri: str) -> str:
+    """Return an address that needs no key."""
+    if not storage.is_remote(uri):
+        return f"file://{uri}"
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    client = boto3.client("s3")
+    address: str = client.generate_presigned_url("get_object", {"Bucket": bucket, "Key": key})
+    return address
+
+
+RATES = {"loader": loader_rate, "reader": reader_rate, "curl": curl_rate}
 
 
 @contextmanager

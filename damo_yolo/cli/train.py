@@ -87,11 +87,12 @@ def train(
             as_json=as_json,
         )
         return
+    from damo_yolo.models.zoo import short_name
     from damo_yolo.recipes.choose import load_config
     from damo_yolo.stages.train import train_detector
 
     settings = load_config(config).with_overrides(overrides)
-    out = out or f"models/{settings.model}"
+    out = out or f"models/{short_name(settings.model)}"
     places = data | {"out_uri": out, "teacher_uri": teacher}
     if dry_run:
         _dry_run(settings, places, launcher=launcher, as_json=as_json)

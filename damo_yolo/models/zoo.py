@@ -1,6 +1,7 @@
 """The published sizes: their configs, and detectors built from them."""
 
 from functools import cache
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from damo_yolo import storage
@@ -60,6 +61,11 @@ def detector_config(name: str) -> DetectorConfig:
 def is_detector_file(name: str) -> bool:
     """Tell whether the name of a detector is the location of its file."""
     return name.endswith(".json")
+
+
+def short_name(name: str) -> str:
+    """Return what a detector is called in file names and tables: its size, or its file's stem."""
+    return PurePosixPath(name).stem if is_detector_file(name) else name
 
 
 def is_detector(name: str) -> bool:

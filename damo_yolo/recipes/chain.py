@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import PurePosixPath
 
 from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError
-from damo_yolo.models.zoo import MODEL_NAMES, is_detector
+from damo_yolo.models.zoo import MODEL_NAMES, is_detector, short_name
 from damo_yolo.recipes.choose import RECIPES, choose_recipe, load_config
 from damo_yolo.recipes.students import CLIP_NORM
 from damo_yolo.training.config import DistillConfig, TrainConfig
@@ -40,7 +39,7 @@ def plan_chain(models: Sequence[str], recipe: str, overrides: Sequence[str] = ()
             f"no chain goes through {', '.join(unknown or models)}",
             fix=f"name two sizes or more, teacher first, of {', '.join(MODEL_NAMES)}",
         )
-    names = [f"{place}-{PurePosixPath(model).stem}" for place, model in enumerate(models, start=1)]
+    names = [f"{place}-{short_name(model)}" for place, model in enumerate(models, start=1)]
     first = _config(models[0], recipe, role="teacher").with_overrides(overrides)
     links = [Link(name=names[0], config=first)]
     for model, (teacher, name) in zip(models[1:], pairwise(names), strict=True):

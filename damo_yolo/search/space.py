@@ -15,6 +15,7 @@ from damo_yolo.config import Config
 from damo_yolo.models.config import Activation, DetectorConfig, Family
 from damo_yolo.search.detector_network import round_to_8
 from damo_yolo.search.network import Array, Kind, Network, Row, Stem
+from damo_yolo.search.score import WEIGHTS
 from damo_yolo.search.structures import FOCUS_CELLS, KIND_OF_FAMILY
 
 Genes = NDArray[np.int64]
@@ -45,7 +46,7 @@ class SearchSpace(Config):
     output width up to all of it."""
     kernels: tuple[int, ...] = (3,)
     """Of res and csp blocks 3 only, as the detector builds them."""
-    weights: tuple[float, float, float, float, float] = (0, 0, 1, 1, 16)
+    weights: tuple[float, float, float, float, float] = WEIGHTS
     """Of the stages in the score."""
     detector: DetectorConfig
     """Neck, head and input size around the backbone; its own backbone is not looked at."""

@@ -14,6 +14,7 @@ from damo_yolo.labels.space import LabelSpace
 from damo_yolo.loading.loader import TrainLoader
 from damo_yolo.loading.preview import draw_batch
 from damo_yolo.models.detector import Detector
+from damo_yolo.models.zoo import short_name
 from damo_yolo.samples import Batch
 from damo_yolo.shards.order import default_num_lanes, lanes_of
 from damo_yolo.stages.train import describe_job
@@ -122,7 +123,7 @@ def dry_run(
         losses, expected, problems = _first_loss(state, first, is_fresh=not job.init_uri)
         step_s, data_s = _time(state, loader, timeline.phase(0), teacher=teacher)
     return DryRunResult(
-        model=config.model,
+        model=short_name(config.model),
         num_parameters=sum(p.numel() for p in state.model.detector.parameters()),
         num_classes=len(space),
         picture_uri=picture_uri,

@@ -10,6 +10,7 @@ from damo_yolo.models.zoo import detector_config
 from damo_yolo.search.budget import check_budgets
 from damo_yolo.search.evolve import EvolutionConfig
 from damo_yolo.search.fitted_latency import FittedLatency
+from damo_yolo.search.score import WEIGHTS
 from damo_yolo.search.solve import Candidate, Solution, pareto_front, solve, structure_of
 from damo_yolo.search.space import search_space
 from damo_yolo.search.structures import network_of
@@ -29,6 +30,9 @@ class SearchConfig(Config):
     """Side of the square input, pixels; None keeps that of `like`."""
     activations: tuple[Activation, ...] = ()
     """Of backbone and neck, to choose from; none keeps that of `like`."""
+    weights: tuple[float, float, float, float, float] = WEIGHTS
+    """Of the five stages in the score. The published ones favour the deepest stage; (0, 0, 1, 1, 1)
+    counts the three levels that the neck reads alike."""
     alternatives: int = 0
     """Good structures that differ from the best, to be written too."""
     front: str = ""
@@ -93,7 +97,7 @@ def search_backbone(
         )
     latency = _load_latency(latency_uri, like, budgets)
     activations = config.activations or (like.activation,)
-    space = search_space(config.family, like, activations=activations)
+    space = search_space(config.family, like, activations=activations, weights=config.weights)
     tables = [build_tables(space, activation, latency) for activation in activations]
     solutions = [
         solve(table, budgets, config.evolution, num_alternatives=config.alternatives)

@@ -11,6 +11,7 @@ from damo_yolo import storage
 from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError, TrainingError
 from damo_yolo.mixing.plan import PLAN_FILE
+from damo_yolo.models.zoo import is_detector_file, short_name
 from damo_yolo.recipes.choose import load_config
 from damo_yolo.shards.manifest import SUMMARY_FILE, read_summary
 from damo_yolo.tracking import RunInfo, track
@@ -100,12 +101,13 @@ def train_detector(
     if finished:
         logger.info("%s is trained already", out_uri)
         return finished
+    config = job.config
     storage.write_text(storage.join(out_uri, CONFIG_FILE), config.to_yaml())
     info = RunInfo(
         key=job.run_key,
-        name=run_name or config.model,
+        name=run_name or short_name(config.model),
         params=config.model_dump(mode="json"),
-        tags={"model": config.model, "teacher": teacher_uri},
+        tags={"model": short_name(config.model), "teacher": teacher_uri},
         data_uri=storage.join(shards_uri, "train", SUMMARY_FILE),
         data_sha256=job.manifest_sha256,
     )
@@ -152,8 +154,12 @@ def describe_job(
     _check_teacher(config, teacher_uri)
     manifest = read_summary(storage.join(shards_uri, "train"))
     teacher = storage.sha256(_model_file(teacher_uri)) if teacher_uri else ""
+    settings = config.model_dump(mode="json")
+    if is_detector_file(config.model):  # what it holds matters, not where it lies
+        settings["model"] = storage.sha256(config.model)
+        config = config.model_copy(update={"model": storage.absolute(config.model)})
     inputs = {
-        "config": config.model_dump(mode="json"),
+        "config": settings,
         "manifest": manifest.sha256,
         "plan": storage.sha256(storage.join(plan_uri, PLAN_FILE)),
         "teacher": teacher,
@@ -210,7 +216,7 @@ def _summarise(job: TrainJob, *, tracking_run_id: str) -> TrainResult:
     names = ("total", "qfl", "giou", "dfl", "distill", "num_foreground")
     return TrainResult(
         model_uri=job.out_uri,
-        model=job.config.model,
+        model=short_name(job.config.model),
         model_sha256=storage.sha256(_model_file(job.out_uri)),
         run_key=job.run_key,
         steps=last["step"],

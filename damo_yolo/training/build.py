@@ -14,7 +14,7 @@ from damo_yolo.labels.space import LabelSpace
 from damo_yolo.losses.detection import DetectionLoss
 from damo_yolo.models.detector import Detector
 from damo_yolo.models.weights import LoadReport, load_weights
-from damo_yolo.models.zoo import build_detector
+from damo_yolo.models.zoo import build_detector, short_name
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
 from damo_yolo.training.optim import build_optimizer
@@ -143,7 +143,7 @@ def write_model(
     payload = {
         "model": plain,
         "config": detector.config.model_dump(mode="json"),
-        "name": state.config.model,
+        "name": short_name(state.config.model),
         "class_names": list(space.names),
         "image_size": state.config.image_size,
         "label_space_sha256": space.sha256,

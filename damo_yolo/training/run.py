@@ -16,6 +16,7 @@ from damo_yolo.errors import ConfigError
 from damo_yolo.inference.info import DetectorInfo
 from damo_yolo.labels.space import LabelSpace
 from damo_yolo.loading.loader import LoaderConfig, TrainLoader
+from damo_yolo.models.zoo import short_name
 from damo_yolo.training.build import build_state, load_teacher, start_from, write_model
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.loop import train
@@ -188,7 +189,7 @@ def _validator(
     if config.validation is None:
         return None
     info = DetectorInfo(
-        model=config.model,
+        model=short_name(config.model),
         image_size=config.image_size,
         class_names=tuple(space.names),
         label_space_sha256=space.sha256,

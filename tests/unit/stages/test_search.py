@@ -58,6 +58,22 @@ def test_equal_seeds_write_equal_files(tmp_path: Path) -> None:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
+def test_even_weights_move_depth_and_width_from_the_last_level_to_the_first(tmp_path: Path) -> None:
+    found = {}
+    for name, weights in (("published", (0, 0, 1, 1, 16)), ("even", (0, 0, 1, 1, 1))):
+        config = SearchConfig(family="mob", evolution=SHORT, weights=weights)
+        budgets = {"flops": 1.2e9, "layers": 30}
+        result = search_backbone(budgets=budgets, out_uri=str(tmp_path / name), config=config)
+        own = score_structure(result.best.uri, network="detector", weights=weights)
+        assert own == pytest.approx(result.best.score)
+        found[name] = detector_config(result.best.uri).backbone
+
+    first, last = ({n: b.rows[i] for n, b in found.items()} for i in (1, -1))  # strides 8 and 32
+    assert first["even"].num_blocks > first["published"].num_blocks
+    assert last["even"].num_blocks < last["published"].num_blocks
+    assert last["even"].out_channels < last["published"].out_channels
+
+
 def test_latency_decides_between_activations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
