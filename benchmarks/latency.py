@@ -23,7 +23,6 @@ from damo_yolo.stages.benchmark import BenchmarkConfig, contenders_of
 
 MODELS = ("damo-yolo-ns", "damo-yolo-nm", "damo-yolo-t")
 VARIANTS = ("damo-yolo-nm+hard_swish", "damo-yolo-nm+relu")
-SWISH = "damo-yolo-nm+hard_swish openvino-fp32"
 RATIOS = (
     ("ns: ours / plain", "damo-yolo-ns openvino-fp32", "damo-yolo-ns plain"),
     ("nm: ours / plain", "damo-yolo-nm openvino-fp32", "damo-yolo-nm plain"),
@@ -31,12 +30,11 @@ RATIOS = (
     ("nm: FP32 / INT8", "damo-yolo-nm openvino-fp32", "damo-yolo-nm openvino-int8"),
     ("ns: FP32 / INT8", "damo-yolo-ns openvino-fp32", "damo-yolo-ns openvino-int8"),
     ("t: FP32 / INT8", "damo-yolo-t openvino-fp32", "damo-yolo-t openvino-int8"),
-    (
-        "nm: hard-swish / SiLU",
-        "damo-yolo-nm+hard_swish openvino-fp32",
-        "damo-yolo-nm openvino-fp32",
+    *(
+        (f"nm: {activation} / SiLU, {form}", f"{variant} {form}", f"damo-yolo-nm {form}")
+        for activation, variant in zip(("hard-swish", "ReLU"), VARIANTS, strict=True)
+        for form in ("openvino-fp32", "openvino-int8")
     ),
-    ("nm: ReLU / SiLU", "damo-yolo-nm+relu openvino-fp32", "damo-yolo-nm openvino-fp32"),
 )
 
 
@@ -50,8 +48,7 @@ def main() -> None:
     calls: dict[str, Call] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in (*MODELS, *VARIANTS):
-            forms = ("openvino-fp32", "openvino-int8") if name in MODELS else ("openvino-fp32",)
-            config = BenchmarkConfig(forms=forms)
+            config = BenchmarkConfig(forms=("openvino-fp32", "openvino-int8"))
             for contender in contenders_of(name, Path(folder) / name, config):
                 backend = contender.open(options.threads)
                 calls[f"{name} {contender.form}"] = on(noise(backend.image_size), caller(backend))

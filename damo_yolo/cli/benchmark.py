@@ -16,14 +16,16 @@ def benchmark(
         list[str] | None,
         typer.Option(help="torch, onnx, openvino-fp16, openvino-int8, ... Repeatable."),
     ] = None,
-    batch: Annotated[list[int] | None, typer.Option(help="Images a call. Repeatable.")] = None,
-    threads: Annotated[list[int] | None, typer.Option(help="Threads. Repeatable.")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Images a call. Repeatable.", min=1)
+    ] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Threads. Repeatable.", min=1)] = None,
     images: Annotated[str | None, typer.Option(help="Pictures; default: noise.")] = None,
     no_postprocess: Annotated[
         bool, typer.Option("--no-postprocess", help="The network alone, as the paper times it.")
     ] = False,
-    repeats: Annotated[int, typer.Option(help="Counted calls of each.")] = 50,
-    warmup: Annotated[int, typer.Option(help="Calls before them.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Counted calls of each.", min=1)] = 50,
+    warmup: Annotated[int, typer.Option(help="Calls before them.", min=0)] = 5,
     out: Annotated[str | None, typer.Option(help="Folder for JSON and plot.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -48,7 +48,8 @@ def export(
         bool, typer.Option("--dynamic-batch", help="Any number of images at once.")
     ] = False,
     max_ap_drop: Annotated[
-        float, typer.Option(help="AP that INT8 may lose before layers go back to floating point.")
+        float,
+        typer.Option(help="AP that INT8 may lose before layers go back to floating point.", min=0),
     ] = 0.015,
     capability: Annotated[
         list[str] | None, typer.Option(help="GPU generation of an RTX engine: SM86. Repeatable.")
@@ -56,6 +57,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Export a detector to ONNX, OpenVINO and TensorRT, and measure each against torch."""
+    from damo_yolo.errors import DamoYoloError
     from damo_yolo.stages.export import export_detector
 
     graph = {"preprocess": preprocess, "nms": nms, "dynamic_batch": dynamic_batch}
@@ -76,7 +78,13 @@ def export(
                 f" {row.box_change_px:.2f} px",
                 markup=False,
             )
-    show(result, f"{len(result.artifacts)} artifacts -> {out}", as_json=as_json)
+    built = [artifact for artifact in result.artifacts[1:] if artifact.uri]
+    show(result, f"{len(built)} of {len(result.artifacts) - 1} forms -> {out}", as_json=as_json)
+    if not built:
+        raise DamoYoloError(
+            "none of the forms asked for could be built",
+            fix="the lines above say why; `--to onnx` needs nothing else",
+        )
 
 
 def _formats(

@@ -34,9 +34,13 @@ def predict(
     save: Annotated[
         list[Saved] | None, typer.Option(help="What goes into the folder; may be repeated.")
     ] = None,
-    score: Annotated[float, typer.Option(help="Leave out objects below this score.")] = 0.3,
-    max_frames: Annotated[int | None, typer.Option(help="Stop after so many pictures.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    score: Annotated[
+        float, typer.Option(help="Leave out objects below this score.", min=0, max=1)
+    ] = 0.3,
+    max_frames: Annotated[
+        int | None, typer.Option(help="Stop after so many pictures.", min=1)
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads.", min=1)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect objects, draw them and list them."""

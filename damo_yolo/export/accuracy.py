@@ -32,7 +32,7 @@ MeasureAp = Callable[[Backend], float]
 class AccuracyConfig(Config):
     """When plain INT8 is not good enough, and what is done then."""
 
-    max_ap_drop: float = Field(default=0.015, gt=0)
+    max_ap_drop: float = Field(default=0.015, ge=0)
     """AP that INT8 may lose. Beyond it, layers go back to floating point one by one, most harmful
     first: AP is measured after each."""
     max_layers: int = Field(default=40, ge=1)

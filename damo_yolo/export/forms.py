@@ -136,7 +136,8 @@ class _Builder:
             form = makers[kind](name, precision)
         except DamoYoloError as error:
             logger.warning("%s was not built: %s", name, error.problem)
-            return Form(name, kind, precision, None, runs_here=False, note=error.problem)
+            note = f"{error.problem}; {error.fix}"
+            return Form(name, kind, precision, None, runs_here=False, note=note)
         logger.info("built %s", name)
         return form
 

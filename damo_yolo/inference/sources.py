@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import cv2
@@ -40,6 +41,15 @@ def is_stream(source: str) -> bool:
     return source.isdigit() or Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
+def folder_of(source: str) -> Path:
+    """Return the folder that names of frames are relative to: of a pattern its fixed beginning."""
+    path = Path(source)
+    if path.is_dir():
+        return path
+    fixed = takewhile(lambda part: not any(mark in part for mark in "*?["), path.parent.parts)
+    return Path(*fixed)
+
+
 def frame_rate(source: str) -> float:
     """Return the frames per second that a video says it has; 25 where it says nothing."""
     capture = _open_stream(source)
@@ -73,7 +83,7 @@ def _files(source: str) -> Iterator[Frame | Unreadable]:
         names = [str(path.relative_to(folder)) for path in paths]
     else:
         paths = sorted(Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file())  # noqa: PTH207 - the pattern may be absolute
-        names = [str(path) if not path.is_absolute() else path.name for path in paths]
+        names = [str(path.relative_to(folder_of(source))) for path in paths]
         if not paths:
             raise StorageError(f"nothing is at {source}", fix="check the location or the pattern")
     if not paths:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -35,20 +35,20 @@ class PictureWriter:
     def __init__(self, folder: Path, *, only: Path | None = None) -> None:
         """Write below a folder, under the frame's name; `only`: the one file to write."""
         self._folder, self._only = folder, only
-        self._written: list[Path] = []
+        self._written: dict[Path, None] = {}  # in order
 
     def add(self, frame: Frame, found: Sequence[NamedDetection]) -> None:
         """Draw and write."""
         name = Path(frame.name)
         suffix = name.suffix if name.suffix.lower() in PICTURE_SUFFIXES else ".jpg"
-        path = self._only or self._folder / name.with_suffix(suffix)
+        path = self._only or _unused(self._folder / name, suffix, self._written)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_picture(path, draw_detections(frame.pixels, found))
-        self._written.append(path)
+        self._written[path] = None
 
     def close(self) -> list[Path]:
         """Return the pictures."""
-        return self._written
+        return list(self._written)
 
 
 class VideoWriter:
@@ -124,8 +124,9 @@ class YoloWriter:
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
         """Write below a folder; `classes.txt` there names the numbers."""
         self._folder = folder
-        self._written = [folder / "classes.txt"]
-        storage.write_text(str(self._written[0]), "\n".join(class_names) + "\n")
+        names_path = folder / "classes.txt"
+        self._written: dict[Path, None] = {names_path: None}  # in order
+        storage.write_text(str(names_path), "\n".join(class_names) + "\n")
 
     def add(self, frame: Frame, found: Sequence[NamedDetection]) -> None:
         """Write one frame's lines; an empty file where nothing was found."""
@@ -136,13 +137,13 @@ class YoloWriter:
             shares = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width)
             values = (*shares, (y2 - y1) / height, item.score)
             lines.append(" ".join([str(item.class_id), *(f"{value:.6f}" for value in values)]))
-        path = self._folder / Path(frame.name).with_suffix(".txt")
+        path = _unused(self._folder / frame.name, ".txt", self._written)
         storage.write_text(str(path), "".join(f"{line}\n" for line in lines))
-        self._written.append(path)
+        self._written[path] = None
 
     def close(self) -> list[Path]:
         """Return the files."""
-        return self._written
+        return list(self._written)
 
 
 class CsvWriter:
@@ -167,6 +168,12 @@ class CsvWriter:
         """Finish the file."""
         self._file.close()
         return [self._path]
+
+
+def _unused(path: Path, suffix: str, taken: Collection[Path]) -> Path:
+    """Return the path with another suffix: `a.txt`, or `a.png.txt` where `a.jpg` took that."""
+    usual = path.with_suffix(suffix)
+    return path.with_name(path.name + suffix) if usual in taken else usual
 
 
 def _write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -5,11 +5,20 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from pydantic import Field
+
 from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError, DataError
 from damo_yolo.inference.draw import PICTURE_SUFFIXES
 from damo_yolo.inference.predictor import NamedDetection, Predictor
-from damo_yolo.inference.sources import Frame, Unreadable, frame_rate, is_stream, read_frames
+from damo_yolo.inference.sources import (
+    Frame,
+    Unreadable,
+    folder_of,
+    frame_rate,
+    is_stream,
+    read_frames,
+)
 from damo_yolo.inference.write import (
     CocoWriter,
     CsvWriter,
@@ -28,12 +37,13 @@ OnFrame = Callable[[Frame, Sequence[NamedDetection]], None]
 class PredictConfig(Config):
     """What counts, and how long to look."""
 
-    score_threshold: float = 0.3
-    iou_threshold: float | None = None
+    score_threshold: float = Field(default=0.3, ge=0, le=1)
+    """Objects of lower score are left out: 0 shows everything, 1 nothing."""
+    iou_threshold: float | None = Field(default=None, gt=0, le=1)
     """None: what the model was published with."""
-    max_frames: int | None = None
+    max_frames: int | None = Field(default=None, ge=1)
     """Of a camera or a long video; None: all."""
-    threads: int | None = None
+    threads: int | None = Field(default=None, ge=1)
 
 
 class PredictResult(Config):
@@ -69,7 +79,7 @@ def predict_source(
         on_frame: told of every picture as it is done.
 
     Raises:
-        ConfigError: the output is of no known kind.
+        ConfigError: the output is of no known kind, or would be written over the source.
         DataError: nothing could be read.
         StorageError: a location cannot be read or written.
     """
@@ -139,6 +149,9 @@ def _writers(
     }
     if not suffix:
         forms = save or (("video",) if is_stream(source) else ("pictures",))
+        if not source.isdigit() and _same(out, folder_of(source)):
+            _refuse_over(source, out, {"pictures", "video"} & set(forms))
+        _refuse_video_of_pictures(source, forms)
         return [makers[form]() for form in forms]
     by_suffix: dict[str, OutputForm] = dict.fromkeys(PICTURE_SUFFIXES, "pictures")
     by_suffix |= {".mp4": "video", ".json": "coco", ".csv": "csv"}
@@ -152,7 +165,29 @@ def _writers(
         raise ConfigError(
             f"{source} is more than one picture, {out} is one", fix="name a folder with --out"
         )
+    if _same(out, Path(source)):
+        _refuse_over(source, out, {by_suffix[suffix]})
+    _refuse_video_of_pictures(source, (by_suffix[suffix],))
     return [makers[by_suffix[suffix]]()]
+
+
+def _same(first: Path, second: Path) -> bool:
+    return first.resolve() == second.resolve()
+
+
+def _refuse_over(source: str, out: Path, forms: set[OutputForm]) -> None:
+    if forms:
+        raise ConfigError(
+            f"{out} is where {source} lies: it would be written over",
+            fix="name another place with --out",
+        )
+
+
+def _refuse_video_of_pictures(source: str, forms: Sequence[OutputForm]) -> None:
+    if "video" in forms and not is_stream(source):
+        raise ConfigError(
+            f"{source} is no video, so none can be made of it", fix="save pictures instead"
+        )
 
 
 def _is_one(source: str) -> bool:

@@ -5,9 +5,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from damo_yolo.artifacts import Artifact
-from damo_yolo.errors import ConfigError, DataError
+from damo_yolo.cli.main import app
+from damo_yolo.errors import ConfigError, DamoYoloError, DataError
 from damo_yolo.evaluation.latency import LatencyConfig
 from damo_yolo.export.attest import AttestConfig
 from damo_yolo.export.forms import FORMATS
@@ -170,3 +172,25 @@ def test_unknown_formats_and_other_classes_end_in_a_sentence(job: Job, tmp_path:
         export(model_uri=job.model_uri, formats=("coreml",))
     with pytest.raises(DataError, match="class 11 is 'another' and 'colour 11'"):
         export(model_uri=other)
+
+
+def test_an_export_that_built_nothing_says_so_and_what_to_install(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("damo_yolo.inference.tensorrt_runtime.importlib", NothingInstalled)
+
+    arguments = ["export", job.model_uri, "--to", "tensorrt", "--out", str(tmp_path)]
+    outcome = CliRunner().invoke(app, arguments)
+
+    assert isinstance(outcome.exception, DamoYoloError)
+    assert "none of the forms asked for could be built" in outcome.exception.problem
+    assert "0 of 1 forms" in outcome.output
+    assert "damo-yolo-pipeline[tensorrt" in outcome.output
+
+
+class NothingInstalled:
+    """Imports nothing."""
+
+    @staticmethod
+    def import_module(name: str) -> None:
+        raise ImportError(name)

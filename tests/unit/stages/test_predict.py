@@ -5,7 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from damo_yolo.cli.main import app
 from damo_yolo.cli.predict import Saved
 from damo_yolo.errors import ConfigError, DataError, StorageError
 from damo_yolo.stages.predict import FORMS, PredictConfig, predict_source
@@ -129,6 +131,73 @@ def test_what_cannot_be_done_ends_in_a_sentence(
         predict_source(source=str(folder), model_uri=model_uri, out=tmp_path / "all.jpg")
     with pytest.raises(ConfigError, match="is one file"):
         predict_source(source=str(folder), model_uri=model_uri, out=tmp_path / "boxes.txt")
+    with pytest.raises(ConfigError, match="is no video"):
+        predict_source(
+            source=str(folder), model_uri=model_uri, out=tmp_path / "out", save=("video",)
+        )
+    with pytest.raises(ConfigError, match="is no video"):
+        predict_source(source=f"{folder}/a.jpg", model_uri=model_uri, out=tmp_path / "a.mp4")
     (tmp_path / "fake.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match=r"fake\.mp4 cannot be opened"):
         predict_source(source=str(tmp_path / "fake.mp4"), model_uri=model_uri)
+
+
+@pytest.mark.parametrize(
+    ("source", "out"), [("", ""), ("/a.jpg", "/a.jpg"), ("/a.jpg", ""), ("/**/*.jpg", "/deep/..")]
+)
+def test_pictures_are_never_written_over_those_looked_at(
+    model_uri: str, folder: Path, source: str, out: str
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+
+    with pytest.raises(ConfigError, match="would be written over"):
+        predict_source(
+            source=f"{folder}{source}", model_uri=model_uri, out=Path(f"{folder}{out}"), config=LOW
+        )
+
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
+def test_a_list_may_lie_beside_the_pictures(model_uri: str, folder: Path) -> None:
+    result = predict_source(
+        source=str(folder), model_uri=model_uri, out=folder, save=("coco",), config=LOW
+    )
+
+    assert result.written == (str(folder / "coco.json"),)
+
+
+def test_a_glob_keeps_folders_and_stays_inside_the_output(
+    model_uri: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "deep" / "a.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    monkeypatch.chdir(folder / "deep")
+    out = tmp_path / "out"
+    for pattern in (f"{folder}/**/a.jpg", "../**/a.jpg"):
+        result = predict_source(
+            source=pattern, model_uri=model_uri, out=out, save=("pictures",), config=LOW
+        )
+        assert result.written == (str(out / "a.jpg"), str(out / "deep" / "a.jpg"))
+
+
+def test_pictures_of_one_name_do_not_share_a_file(
+    model_uri: str, folder: Path, tmp_path: Path
+) -> None:
+    image = cv2.imread(str(folder / "b.png"))
+    assert image is not None
+    cv2.imwrite(str(folder / "a.webp"), image)
+    out = tmp_path / "out"
+
+    predict_source(
+        source=f"{folder}/a.*", model_uri=model_uri, out=out, save=("pictures", "yolo"), config=LOW
+    )
+
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("a.*"))
+    assert names == ["a.jpg", "a.webp.jpg", "labels/a.txt", "labels/a.webp.txt"]
+
+
+@pytest.mark.parametrize("wrong", ["--score=1.5", "--max-frames=0", "--threads=-1"])
+def test_a_number_out_of_range_is_told_by_its_option(wrong: str) -> None:
+    outcome = CliRunner().invoke(app, ["predict", "photo.jpg", "--model", "none", wrong])
+
+    assert outcome.exit_code == 2
+    assert wrong.partition("=")[0] in outcome.output
