@@ -149,8 +149,9 @@ def _writers(
     }
     if not suffix:
         forms = save or (("video",) if is_stream(source) else ("pictures",))
-        if not source.isdigit() and _same(out, folder_of(source)):
-            _refuse_over(source, out, {"pictures", "video"} & set(forms))
+        makes_same_names = "pictures" in forms or "video" in forms
+        if makes_same_names and not source.isdigit() and _same(out, folder_of(source)):
+            raise _written_over(source, out)
         _refuse_video_of_pictures(source, forms)
         return [makers[form]() for form in forms]
     by_suffix: dict[str, OutputForm] = dict.fromkeys(PICTURE_SUFFIXES, "pictures")
@@ -166,7 +167,7 @@ def _writers(
             f"{source} is more than one picture, {out} is one", fix="name a folder with --out"
         )
     if _same(out, Path(source)):
-        _refuse_over(source, out, {by_suffix[suffix]})
+        raise _written_over(source, out)
     _refuse_video_of_pictures(source, (by_suffix[suffix],))
     return [makers[by_suffix[suffix]]()]
 
@@ -175,12 +176,11 @@ def _same(first: Path, second: Path) -> bool:
     return first.resolve() == second.resolve()
 
 
-def _refuse_over(source: str, out: Path, forms: set[OutputForm]) -> None:
-    if forms:
-        raise ConfigError(
-            f"{out} is where {source} lies: it would be written over",
-            fix="name another place with --out",
-        )
+def _written_over(source: str, out: Path) -> ConfigError:
+    return ConfigError(
+        f"{out} is where {source} lies: it would be written over",
+        fix="name another place with --out",
+    )
 
 
 def _refuse_video_of_pictures(source: str, forms: Sequence[OutputForm]) -> None:

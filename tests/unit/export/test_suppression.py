@@ -79,7 +79,7 @@ def test_more_than_500_survivors_are_cut_where_ours_are_also_among_equal_scores(
 
     for theirs, own in zip(zip(*found, strict=True), ours(scores, boxes, most=500), strict=True):
         for value, wanted in zip(theirs, own, strict=True):
-            assert np.array_equal(value, wanted)
+            assert np.array_equal(value, np.asarray(wanted))
 
 
 @pytest.mark.parametrize("levels", [8, 64, 1_000_000])
