@@ -78,8 +78,10 @@ def test_more_than_500_survivors_are_cut_where_ours_are_also_among_equal_scores(
     found = session.run(["boxes", "scores", "labels"], {"a": scores, "b": boxes})
 
     for theirs, own in zip(zip(*found, strict=True), ours(scores, boxes, most=500), strict=True):
-        for value, wanted in zip(theirs, own, strict=True):
-            assert np.array_equal(value, np.asarray(wanted))
+        own_boxes, own_scores, own_labels = own
+        assert np.array_equal(theirs[0], own_boxes)
+        assert np.array_equal(theirs[1], own_scores)
+        assert np.array_equal(theirs[2], own_labels)
 
 
 @pytest.mark.parametrize("levels", [8, 64, 1_000_000])
