@@ -125,8 +125,9 @@ def train_best(
         config: how many, and how often.
 
     Raises:
-        ConfigError: a budget is given for the latency, or the latency model does not fit.
-        TrainingError: the folder holds another comparison's trainings.
+        ConfigError: a budget is given for the latency, the latency model does not fit, or the
+            folder holds another comparison.
+        TrainingError: the folder holds trainings with another configuration or other data.
     """
     if "latency_ms" in budgets:
         raise ConfigError(
@@ -199,8 +200,12 @@ def _shortlist(
     uri = storage.join(out_uri, SHORTLIST_FILE)
     if storage.exists(uri):
         kept = _Shortlist.from_yaml(storage.read_text(uri), source=uri)  # JSON is YAML
-        if kept.key == key:
-            return kept.entrants
+        if kept.key != key:
+            raise ConfigError(
+                f"{out_uri} holds a comparison with other budgets, settings or latencies",
+                fix="give this one a folder of its own, or remove the old one",
+            )
+        return kept.entrants
     budget = _measure([search.like], latency, config)[0]
     best: tuple[Entrant, ...] = ()
     closest = float("inf")
