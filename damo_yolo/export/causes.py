@@ -110,7 +110,8 @@ def _rescaled(x: Values, y: Values, at: Values) -> Values:
     x_gap = x - x_mean
     factor = (x_gap * (y - y_mean)).sum(axis=1, keepdims=True)
     factor /= np.maximum((x_gap**2).sum(axis=1, keepdims=True), 1e-12)
-    return y_mean + factor * (at - x_mean)
+    foretold: Values = y_mean + factor * (at - x_mean)
+    return foretold
 
 
 def _distance(expected: Values, seen: Values) -> float:

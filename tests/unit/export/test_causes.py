@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from damo_yolo.export.causes import UNEXPLAINED, explain
 
@@ -9,10 +10,9 @@ INT8_TOLERANCE = 0.3
 SIDES = (4, 8, 16)
 
 
-def maps(side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def maps(side: int) -> NDArray[np.float64]:
     """Return (1, 48, side, side) values around 0, with a peak in every channel."""
     values = np.random.default_rng(side).normal(scale=0.3, size=(1, 48, side, side))
-    values = values.astype(np.float32)
     values[:, :, 1, 2] = 20
     return values
 
