@@ -1,6 +1,7 @@
 """What a finished trial is worth beyond AP: AP of rare classes, or the artifact that would ship.
 
-They run in the trial's process, so trials are measured side by side.
+They run in the trial's process. A search for latency runs one trial at a time unless told
+otherwise.
 """
 
 from functools import partial

@@ -62,8 +62,8 @@ class SearchConfig(Config):
     max_failures: int = Field(default=1, ge=0)
     """Further attempts at a trial that died, from its last checkpoint."""
     concurrent: int | None = Field(default=None, ge=1)
-    """Trials at the same time; None: as many as the machine or cluster has room for, and with `pbt`
-    all of them, which take turns."""
+    """Trials at the same time; None: as many as the machine or cluster has room for, one where
+    latency counts, and with `pbt` all of them, which take turns."""
     seed: int = Field(default=0, ge=0)
 
 
@@ -304,7 +304,10 @@ def _scheduler(plan: SearchPlan) -> Any:
 
 def _places(plan: SearchPlan) -> int:
     """Return how many trials are alive: a population is so as a whole and takes turns."""
-    return plan.config.trials if _is_population(plan) else _slots(plan.needs)
+    if _is_population(plan):
+        return plan.config.trials
+    is_quiet = any(goal.needs_quiet for goal in plan.goals)
+    return 1 if is_quiet else _slots(plan.needs)
 
 
 def _is_population(plan: SearchPlan) -> bool:
