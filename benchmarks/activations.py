@@ -93,11 +93,16 @@ def export(work: Path, name: str) -> None:
         print(f"{name} {form}: AP {found.ap.ap:.4f}, drop {found.ap_drop:+.4f}", flush=True)
 
 
+def exported(work: Path) -> list[str]:
+    """Return the models that are trained and exported."""
+    return [name for name in MODELS if (work / name / "export" / "result.json").exists()]
+
+
 def latency(work: Path, threads: int) -> dict[str, object]:
     """Time FP32 and INT8 of every trained model in turn, each at its published input size."""
     calls: dict[str, Call] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in MODELS:
+        for name in exported(work):
             model = load_model(str(work / name))
             side = detector_config(model.info.model).image_size
             model = replace(model, info=model.info.model_copy(update={"image_size": side}))
@@ -138,7 +143,7 @@ def write_table(work: Path) -> None:
     """Gather what was measured."""
     timed = json.loads((work / "latency.json").read_text())
     rows = {}
-    for name in MODELS:
+    for name in exported(work):
         result = json.loads((work / name / "export" / "result.json").read_text())
         found = result["attestations"]
         plain = result["plain_int8"]
