@@ -17,20 +17,25 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
-EXIT_USER_ERROR = 2
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 
 
 def run_app(app: Callable[[], object]) -> None:
-    """Run a Typer app; a `DamoYoloError` becomes two lines on stderr and exit status 2."""
+    """Run a Typer app; a `DamoYoloError` becomes two lines on stderr and exit status 2.
+
+    Ctrl-C becomes one line and exit status 130, which Typer would keep silent about.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         app()
     except DamoYoloError as error:
         tell(error)
         sys.exit(EXIT_USER_ERROR)
-    except KeyboardInterrupt:
-        errors.print("interrupted")
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code != EXIT_INTERRUPTED:
+            raise
+        errors.print("interrupted: run the same command again to go on")
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def tell(error: DamoYoloError) -> None:

@@ -1,5 +1,6 @@
 """Start the ranks of a training: in this process, as Ray workers, or as a RayJob on Kubernetes."""
 
+import os
 import shutil
 import signal
 import threading
@@ -33,6 +34,9 @@ from damo_yolo.training.stop import (
 from damo_yolo.training.worker import train_loop_per_worker
 
 RAY_FOLDER = "ray"
+ELASTIC_START_S = "20"
+"""How long Ray waits for the machines of a worker group before it counts them again. One that has
+just gone is still counted, and waited for."""
 CONFIG_FILE = "config.yaml"
 """Of a model folder: the whole configuration, written before a training starts."""
 
@@ -50,6 +54,9 @@ class LaunchConfig(Config):
     min_workers: int | None = Field(default=None, ge=1)
     """Go on with as few while machines are away, and with more when they come back; None: never
     fewer than `num_workers`. Every number between must divide the global batch."""
+    resize_s: float = Field(default=60.0, gt=0)
+    """With `min_workers`: time between two looks for machines that came back. With more of them all
+    start again from the last checkpoint."""
     timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, gt=0)
     """How long ranks wait for one that hangs before it is named and all start again."""
     use_gpu: bool = False
@@ -130,6 +137,8 @@ def _submit(job: TrainJob, config: LaunchConfig) -> None:
 
 
 def _fit(job: TrainJob, config: LaunchConfig) -> None:
+    if config.min_workers:
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", ELASTIC_START_S)
     import ray.train  # noqa: PLC0415 - reads its settings when imported: `connect` goes first
     from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
@@ -145,9 +154,10 @@ def _fit(job: TrainJob, config: LaunchConfig) -> None:
         torch_config=StoppableTorchConfig(
             backend="nccl" if config.use_gpu else "gloo", timeout_s=int(config.timeout_s)
         ),
-        scaling_config=ray.train.ScalingConfig(
+        scaling_config=ray.train.ScalingConfig(  # type: ignore[call-arg]  # its types are older
             num_workers=_num_workers(config),
             use_gpu=config.use_gpu,
+            elastic_resize_monitor_interval_s=config.resize_s,
         ),
         run_config=ray.train.RunConfig(
             name=f"train-{job.run_key[:16]}",  # the same for every attempt at the same training

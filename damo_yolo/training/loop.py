@@ -21,6 +21,7 @@ from damo_yolo.training.ranks import (
     Meeting,
     is_parallel,
     mean_over_ranks,
+    num_ranks,
 )
 from damo_yolo.training.reporter import FINISH, GO_ON, PAUSE, Loader, PausedError, Record, Reporter
 from damo_yolo.training.schedule import (
@@ -158,6 +159,7 @@ def _end_epoch(run: Run, epoch: int, extra: dict[str, float], *, is_last: bool) 
     record = _record("epoch", run, state.epoch_window, epoch) | extra
     record |= {"memory_mib": round(memory_mib(run.device), 1), "left_s": _left_s(run)}
     record |= {"samples": state.samples.text, "broken": len(state.quarantine.keys)}
+    record |= {"workers": num_ranks()}
     record |= _validate(run, epoch, is_last=is_last)
     state.epoch_window = Meter()
     state.is_over = is_last or state.is_over

@@ -7,7 +7,7 @@ from damo_yolo.models.detector import Detector
 from damo_yolo.training import step as steps
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.device import choose_accumulation
-from damo_yolo.training.ranks import gather_objects
+from damo_yolo.training.ranks import gather_objects, num_ranks
 
 NUM_OBJECTS = 100
 """Of each image of a probe; more than almost any image has."""
@@ -28,7 +28,7 @@ def num_parts_of_step(
     device = next(model.parameters()).device
     if device.type != "cuda":
         return 1
-    images = config.global_batch // len(gather_objects(None))
+    images = config.global_batch // num_ranks()
     capacity = torch.cuda.get_device_properties(device).total_memory
 
     def probe(part: int) -> int:

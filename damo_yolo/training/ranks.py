@@ -89,9 +89,14 @@ def _lost_ranks(message: str) -> str:
     return f"rank {named[1]}" if named else "rank 0"  # who keeps the list
 
 
+def num_ranks() -> int:
+    """Return how many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def is_parallel() -> bool:
     """Tell whether more than one process trains."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return num_ranks() > 1
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
@@ -100,13 +105,13 @@ def mean_over_ranks(values: Tensor) -> Tensor:
         return values
     total = values.detach().clone()
     dist.all_reduce(total)
-    return total / dist.get_world_size()
+    return total / num_ranks()
 
 
 def gather_objects(value: object) -> list[Any]:
     """Return the value of every rank, in rank order."""
     if not is_parallel():
         return [value]
-    values: list[Any] = [None] * dist.get_world_size()
+    values: list[Any] = [None] * num_ranks()
     dist.all_gather_object(values, value)
     return values
