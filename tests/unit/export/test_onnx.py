@@ -87,8 +87,8 @@ def test_an_open_batch_takes_any_number_of_images(exported: Exported, tmp_path: 
     assert backend.max_batch is None
     for count in (1, 5):
         assert np.allclose(
-            backend(images[:count])[0], exported.reference(images[:count])[0], atol=1e-5
-        )
+            backend(images[:count])[0], exported.reference(images[:count])[0], atol=1e-4
+        )  # 1.4e-5 with AVX2 alone
 
 
 def test_half_precision_keeps_float32_ends(exported: Exported, tmp_path: Path) -> None:

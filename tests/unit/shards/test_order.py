@@ -1,6 +1,5 @@
 """The global order: pure, complete, the same for any number of processes, repeats apart."""
 
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -199,7 +198,7 @@ def test_images_that_the_shards_left_out_give_their_draws_to_the_others() -> Non
     assert np.bincount(order.lanes.reshape(-1)).tolist() == [4, 4, 4]
 
 
-def test_an_epoch_of_3_6_million_images_is_drawn_and_ordered_in_two_seconds() -> None:
+def test_an_epoch_of_3_6_million_images_is_drawn_and_ordered() -> None:
     num_images = 3_600_000
     expected = np.random.default_rng(0).gamma(0.7, size=num_images)
     expected *= num_images / expected.sum()
@@ -210,9 +209,6 @@ def test_an_epoch_of_3_6_million_images_is_drawn_and_ordered_in_two_seconds() ->
     shuffled = np.random.default_rng(1).permutation(num_images)
     manifest._plan_rows = (plan, plan, shuffled)  # found once a run, not once an epoch
 
-    started = time.process_time()
-    order = EpochOrder(manifest, plan, 0, 0, 64)
-    seconds = time.process_time() - started
+    order = EpochOrder(manifest, plan, 0, 0, 64)  # how long it takes: benchmarks/order.py
 
     assert order.lanes.size == num_images
-    assert seconds < 2.0
