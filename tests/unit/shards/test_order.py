@@ -1,6 +1,5 @@
 """The global order: pure, complete, the same for any number of processes, repeats apart."""
 
-
 import numpy as np
 import pyarrow as pa
 import pytest
