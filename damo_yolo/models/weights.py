@@ -23,9 +23,6 @@ from damo_yolo.models.published import PUBLISHED_CLASSES
 
 State = dict[str, Tensor]
 
-NUM_LISTED = 8
-"""Keys of a kind that an error names: of another size of detector, hundreds do not fit."""
-
 
 class LoadReport(Config):
     """What `load_weights` did with the class rows; everything else was loaded one to one."""
@@ -60,9 +57,8 @@ def load_weights(
         generator: draws the rows of new classes; None is torch's global generator.
 
     Raises:
-        DamoYoloError: a key is missing, unexpected or mis-shaped (all are counted, the first
-            `NUM_LISTED` of each kind named), class names are not unique or do not fit, or the
-            checkpoint cannot be read.
+        DamoYoloError: a key is missing, unexpected or mis-shaped (all are listed), class names are
+            not unique or do not fit, or the checkpoint cannot be read.
         StorageError: nothing is at the location.
     """
     checkpoint = source if isinstance(source, Mapping) else read_checkpoint(str(source))
@@ -168,8 +164,7 @@ def _check_fit(detector: Detector, state: State, *, source: str) -> None:
         if key in state and state[key].shape != place.shape
     ]
     problems = [
-        f"{len(names)} {what}: {', '.join(names[:NUM_LISTED])}"
-        + (", ..." if len(names) > NUM_LISTED else "")
+        f"{len(names)} {what}: {', '.join(names)}"
         for what, names in (
             ("missing", missing),
             ("unexpected", unexpected),
