@@ -18,6 +18,7 @@ from damo_yolo.models.detector import Detector, DetectorOutput
 from damo_yolo.models.model_file import ModelFile, save_model_file
 from damo_yolo.models.zoo import build_detector
 from damo_yolo.samples import ImageRecord
+from damo_yolo.search.fitted_latency import FEATURES, FittedLatency, LatencyError
 from damo_yolo.stages.shard import shard
 from tests.picture_builders import NUM_CLASSES, painted
 
@@ -134,3 +135,16 @@ def trained_detector(shards_uri: str, *, steps: int = 45) -> Detector:
         parts.total.backward()
         optimizer.step()
     return detector.eval()
+
+
+def flat_latency(target: str, *, base: float, share: float) -> FittedLatency:
+    """Return a latency model of the nano sizes at 64 pixels whose features all cost the same."""
+    return FittedLatency(
+        target=target,
+        base=base,
+        shares=dict.fromkeys(FEATURES, share),
+        error=LatencyError(num_networks=8, rank_correlation=1, median=0.1, worst=0.2),
+        image_size=64,
+        neck_channels=(40, 80, 160),
+        activations=("silu",),
+    )

@@ -11,13 +11,13 @@ from damo_yolo.inference.model_folder import load_model
 from damo_yolo.models.zoo import detector_config
 from damo_yolo.recipes.smoke import TWIN
 from damo_yolo.search.evolve import EvolutionConfig
-from damo_yolo.search.fitted_latency import FEATURES, FittedLatency, LatencyError
 from damo_yolo.stages.evaluate import evaluate_model
 from damo_yolo.stages.export import export_detector
 from damo_yolo.stages.register import register_model
 from damo_yolo.stages.search import SearchConfig, search_backbone
 from damo_yolo.stages.train import train_detector
 from damo_yolo.stages.train_best import TrainBestConfig, train_best
+from tests.detector_builders import flat_latency
 from tests.square_builders import Squares, make_squares
 
 SEARCH = SearchConfig(image_size=64, evolution=EvolutionConfig(evaluations=8_000))
@@ -82,15 +82,7 @@ def test_the_best_are_trained_against_the_shipped_one_over_ray(
     squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    model = FittedLatency(
-        target="openvino-cpu",
-        base=0.5,
-        shares=dict.fromkeys(FEATURES, 1e-2),
-        error=LatencyError(num_networks=8, rank_correlation=1, median=0.1, worst=0.2),
-        image_size=64,
-        neck_channels=(40, 80, 160),
-        activations=("silu",),
-    )
+    model = flat_latency("openvino-cpu", base=0.5, share=1e-2)
     (tmp_path / "latency.yaml").write_text(model.to_yaml())
 
     result = train_best(

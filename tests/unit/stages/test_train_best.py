@@ -13,26 +13,18 @@ from damo_yolo.errors import ConfigError
 from damo_yolo.models.config import DetectorConfig
 from damo_yolo.recipes.smoke import TWIN
 from damo_yolo.search.evolve import EvolutionConfig
-from damo_yolo.search.fitted_latency import FEATURES, FittedLatency, LatencyError
 from damo_yolo.stages import profile_targets, train_best
 from damo_yolo.stages.profile import list_convs
 from damo_yolo.stages.profile_targets import Placed
 from damo_yolo.stages.search import SearchConfig
 from damo_yolo.stages.train_best import TrainBestConfig, TrainBestResult
+from tests.detector_builders import flat_latency
 from tests.square_builders import Squares, make_squares
 
 BUDGETS = {"layers": 32.0}
 SEARCH = SearchConfig(image_size=64, evolution=EvolutionConfig(evaluations=4_000))
 TRAINING = TWIN.with_overrides(["schedule.max_steps=2"])
-MODEL = FittedLatency(
-    target="onnx",
-    base=1.0,
-    shares=dict.fromkeys(FEATURES, 2e-2),
-    error=LatencyError(num_networks=8, rank_correlation=1, median=0.1, worst=0.2),
-    image_size=64,
-    neck_channels=(40, 80, 160),
-    activations=("silu",),
-)
+MODEL = flat_latency("onnx", base=1.0, share=2e-2)
 """Of a target whose convolutions take 0.8 of what it says."""
 
 
