@@ -37,22 +37,25 @@ BROKEN_IMAGE_FIXES = {
     "of another size than annotated": f"use the images that were annotated, or {LEAVE_OUT}",
     "named like another image": "rename the files: their suffix does not tell them apart",
 }
+NOTHING_TO_DO = "nothing to do"
+"""How the fix begins where nobody is asked to do anything; pages sort by it."""
 MANY_BOXES = (
     "if there are many, look at the first: the numbers may be in another unit (pixels, fractions),"
     " or of another image"
 )
 FIXES = {
-    "degenerate boxes": "nothing to do: they are dropped",
+    "degenerate boxes": f"{NOTHING_TO_DO}: they are dropped",
     "boxes outside the image": f"they are dropped; {MANY_BOXES}",
-    "exact duplicate boxes": "nothing to do: one of each is kept",
-    "boxes clipped to the image": f"nothing to do; {MANY_BOXES}",
+    "exact duplicate boxes": f"{NOTHING_TO_DO}: one of each is kept",
+    "boxes clipped to the image": f"{NOTHING_TO_DO}; {MANY_BOXES}",
     "boxes of classes that the class file lacks": "they are dropped: add the class to the class"
     " file if you want them",
-    "images with an EXIF rotation": "nothing to do, unless boxes look turned: store them upright",
-    "annotations of unlisted images": "nothing to do: they are dropped",
+    "images with an EXIF rotation": f"{NOTHING_TO_DO}, unless boxes look turned: then store them"
+    " upright",
+    "annotations of unlisted images": f"{NOTHING_TO_DO}: they are dropped",
     "labels without an image": "put the images there, or remove the labels",
 }
-HANDLED = "nothing to do: it is taken care of"
+HANDLED = f"{NOTHING_TO_DO}: it is taken care of"
 
 
 class Problem(Config):

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from damo_yolo import storage
+from damo_yolo.datasets.checks import NOTHING_TO_DO
 from damo_yolo.datasets.images import in_rgb
 from damo_yolo.reporting.figures import jpeg_uri
 from damo_yolo.reporting.page import Card, Page, Photo, Section, Table, render_page
@@ -28,7 +29,7 @@ def render_check_page(result: Mapping[str, Any], num_pictured: int) -> str:
         num_pictured: how many pairs of images are shown of each kind.
     """
     warnings = result["warnings"]
-    handled = [item for item in warnings if item["fix"].startswith("nothing to do")]
+    handled = [item for item in warnings if item["fix"].startswith(NOTHING_TO_DO)]
     look_at = [item for item in warnings if item not in handled]
     sections = [
         *_problems("Errors", "A run is impossible until these are solved.", result["errors"]),

@@ -6,7 +6,13 @@ from damo_yolo import storage
 from damo_yolo.compute.streams import stream_tasks
 from damo_yolo.config import Config
 from damo_yolo.datasets.catalog import SPLITS, Catalog, load_catalog
-from damo_yolo.datasets.checks import CheckTask, Problem, SplitCheck, checked_chunks
+from damo_yolo.datasets.checks import (
+    NOTHING_TO_DO,
+    CheckTask,
+    Problem,
+    SplitCheck,
+    checked_chunks,
+)
 from damo_yolo.datasets.digest import catalog_digest
 from damo_yolo.datasets.duplicates import PRINT_SCHEMA, Match, find_matches
 from damo_yolo.datasets.readers import DEFAULT_MEMORY_MB
@@ -22,12 +28,13 @@ LEAK_FIX = "in the 'exclude' of either split; check.json names them under 'match
 MATCH_FIXES = {
     "leaks": f"list them {LEAK_FIX}",
     "near leaks": f"look at them; list what is one picture {LEAK_FIX}",
-    "duplicates across datasets": "nothing to do; or list them in the 'exclude' of one dataset,"
+    "duplicates across datasets": f"{NOTHING_TO_DO}; or list them in the 'exclude' of one dataset,"
     " if the picture should not count twice",
     "near duplicates across datasets": "look at them; list in 'exclude' what should not count",
-    "duplicates within a dataset": "nothing to do, unless there are many: then list them in"
+    "duplicates within a dataset": f"{NOTHING_TO_DO}, unless there are many: then list them in"
     " 'exclude'",
-    "near duplicates within a dataset": "nothing to do, unless there are many: then look at them",
+    "near duplicates within a dataset": f"{NOTHING_TO_DO}, unless there are many: then"
+    " look at them",
 }
 
 
