@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from damo_yolo.evaluation.latency import describe_environment
 from damo_yolo.export.onnx import GraphConfig, export_onnx
 from damo_yolo.export.openvino import export_openvino
-from damo_yolo.inference.backends import Backend, TorchBackend, open_backend
+from damo_yolo.inference.backend import Backend
+from damo_yolo.inference.backends import TorchBackend, open_backend
 from damo_yolo.inference.detect import DetectConfig, detect
 from damo_yolo.inference.info import DetectorInfo
 from damo_yolo.models.detector import Detector

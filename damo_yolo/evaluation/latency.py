@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from damo_yolo.config import Config
-from damo_yolo.inference.backends import Backend, GraphBackend
+from damo_yolo.inference.backend import Backend, GraphBackend
 
 Call = Callable[[NDArray[Any]], object]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from damo_yolo.inference.backends import Backend
+from damo_yolo.inference.backend import Backend
 from damo_yolo.inference.detect import DetectConfig, Found, run_and_detect
 from damo_yolo.samples import Batch, Detections
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from damo_yolo import storage
 from damo_yolo.evaluation.ground_truth import ImageTruth
 from damo_yolo.evaluation.sources import SourceConfig, SourceImages
-from damo_yolo.inference.backends import Backend
+from damo_yolo.inference.backend import Backend
 from damo_yolo.inference.detect import DetectConfig, detect
 from damo_yolo.inference.images import read_image, to_network_input
 from damo_yolo.mixing.plan import SamplePlan

@@ -21,7 +21,7 @@ from damo_yolo.export.openvino import (
     quietly,
     save,
 )
-from damo_yolo.inference.backends import Backend, GraphBackend
+from damo_yolo.inference.backend import Backend, GraphBackend
 from damo_yolo.inference.info import DetectorInfo
 from damo_yolo.inference.openvino_runtime import import_openvino
 

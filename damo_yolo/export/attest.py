@@ -20,7 +20,7 @@ from damo_yolo.evaluation.latency import (
 from damo_yolo.evaluation.predict import predict, predict_together
 from damo_yolo.export.parity import ParityMeter, ParityRecord
 from damo_yolo.export.taps import Departure
-from damo_yolo.inference.backends import Backend
+from damo_yolo.inference.backend import Backend
 from damo_yolo.inference.detect import Found
 from damo_yolo.loading.loader import val_batches
 from damo_yolo.samples import Batch, Detections

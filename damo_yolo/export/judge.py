@@ -36,7 +36,8 @@ from damo_yolo.export.taps import (
     find_departure,
     torch_taps,
 )
-from damo_yolo.inference.backends import Backend, TorchBackend, open_backend
+from damo_yolo.inference.backend import Backend
+from damo_yolo.inference.backends import TorchBackend, open_backend
 from damo_yolo.inference.model_folder import LoadedModel
 from damo_yolo.models.reparam import fuse
 

@@ -21,7 +21,7 @@ from damo_yolo import storage
 from damo_yolo.config import Config
 from damo_yolo.export.graph import ExportedGraph
 from damo_yolo.export.suppression import with_suppression
-from damo_yolo.inference.backends import INPUT_NAME, OUTPUT_NAMES
+from damo_yolo.inference.backend import INPUT_NAME, OUTPUT_NAMES
 from damo_yolo.inference.info import METADATA_KEY, DetectorInfo
 from damo_yolo.models.detector import Detector
 

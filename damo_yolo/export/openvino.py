@@ -20,7 +20,7 @@ from pydantic import Field
 
 from damo_yolo import storage
 from damo_yolo.config import Config
-from damo_yolo.inference.backends import INPUT_NAME
+from damo_yolo.inference.backend import INPUT_NAME
 from damo_yolo.inference.info import METADATA_KEY, DetectorInfo
 from damo_yolo.inference.openvino_runtime import import_openvino
 

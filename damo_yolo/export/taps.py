@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from damo_yolo.config import Config
 from damo_yolo.export.causes import explain
 from damo_yolo.export.graph import INPUT_TAP, STAGE_TAPS, recorded_taps
-from damo_yolo.inference.backends import INPUT_NAME
+from damo_yolo.inference.backend import INPUT_NAME
 from damo_yolo.inference.openvino_runtime import import_openvino
 from damo_yolo.models.detector import Detector
 

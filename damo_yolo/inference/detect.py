@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from damo_yolo.config import Config
-from damo_yolo.inference.backends import Backend, GraphBackend
+from damo_yolo.inference.backend import Backend, GraphBackend
 from damo_yolo.inference.images import to_network_input
 from damo_yolo.samples import Detections
 

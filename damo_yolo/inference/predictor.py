@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from damo_yolo.boxes import clip
-from damo_yolo.inference.backends import Backend, open_backend
+from damo_yolo.inference.backend import Backend
+from damo_yolo.inference.backends import open_backend
 from damo_yolo.inference.detect import DetectConfig, detect_image
 from damo_yolo.inference.images import ImageSource, read_image
 from damo_yolo.samples import Detections

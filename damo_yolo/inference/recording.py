@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from damo_yolo import storage
 from damo_yolo.errors import DataError
-from damo_yolo.inference.backends import GraphBackend
+from damo_yolo.inference.backend import GraphBackend
 from damo_yolo.inference.info import DetectorInfo
 
 _INFO, _DEVICE = "info", "device"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from damo_yolo import storage
 from damo_yolo.errors import DamoYoloError, MissingExtraError
-from damo_yolo.inference.backends import INPUT_NAME, GraphBackend
+from damo_yolo.inference.backend import INPUT_NAME, GraphBackend
 from damo_yolo.inference.info import DetectorInfo
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")

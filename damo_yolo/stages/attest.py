@@ -10,7 +10,8 @@ from damo_yolo.errors import ConfigError, DataError
 from damo_yolo.evaluation.ground_truth import read_validation_set
 from damo_yolo.export.attest import REFERENCE, Attestation, AttestConfig, attest
 from damo_yolo.export.describe import with_record
-from damo_yolo.inference.backends import Backend, GraphBackend, TorchBackend
+from damo_yolo.inference.backend import Backend, GraphBackend
+from damo_yolo.inference.backends import TorchBackend
 from damo_yolo.inference.info import check_same_classes
 from damo_yolo.inference.model_folder import load_model
 from damo_yolo.inference.recording import Recorder, Recording

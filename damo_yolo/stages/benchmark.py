@@ -27,7 +27,8 @@ from damo_yolo.evaluation.latency import (
 )
 from damo_yolo.export.forms import FORMS, FormConfig, build_forms
 from damo_yolo.export.onnx import GraphConfig
-from damo_yolo.inference.backends import Backend, TorchBackend, open_backend
+from damo_yolo.inference.backend import Backend
+from damo_yolo.inference.backends import TorchBackend, open_backend
 from damo_yolo.inference.detect import DetectConfig, detect
 from damo_yolo.inference.images import to_network_input
 from damo_yolo.inference.info import DetectorInfo

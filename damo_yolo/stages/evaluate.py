@@ -31,7 +31,8 @@ from damo_yolo.evaluation.parts import PartJob, evaluate_part, join_parts
 from damo_yolo.evaluation.source_classes import SourceClasses
 from damo_yolo.evaluation.source_images import look_at_sources
 from damo_yolo.evaluation.sources import SourceConfig, SourceRanking, rank_sources
-from damo_yolo.inference.backends import Backend, open_backend
+from damo_yolo.inference.backend import Backend
+from damo_yolo.inference.backends import open_backend
 from damo_yolo.inference.detect import DetectConfig
 from damo_yolo.inference.info import DetectorInfo, check_same_classes
 from damo_yolo.labels.space import LabelSpace

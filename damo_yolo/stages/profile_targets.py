@@ -12,7 +12,7 @@ import numpy as np
 
 from damo_yolo.errors import ConfigError
 from damo_yolo.export.onnx import export_onnx
-from damo_yolo.inference.backends import INPUT_NAME
+from damo_yolo.inference.backend import INPUT_NAME
 from damo_yolo.inference.info import DetectorInfo
 from damo_yolo.inference.openvino_runtime import import_openvino
 from damo_yolo.models.config import DetectorConfig

@@ -11,7 +11,7 @@ from torch import Tensor
 from damo_yolo.evaluation.coco_ap import average_precision
 from damo_yolo.evaluation.ground_truth import read_validation_set
 from damo_yolo.evaluation.predict import predict
-from damo_yolo.inference.backends import Backend
+from damo_yolo.inference.backend import Backend
 from damo_yolo.inference.detect import DetectConfig
 from damo_yolo.inference.info import DetectorInfo
 from damo_yolo.loading.loader import val_batches

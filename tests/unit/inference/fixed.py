@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from damo_yolo.inference.backends import Backend, Outputs
+from damo_yolo.inference.backend import Backend, Outputs
 from damo_yolo.inference.info import DetectorInfo
 
 INFO = DetectorInfo(
