@@ -18,7 +18,6 @@ LOCAL_SETTINGS = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin starve the other worker
 }
 """Settings of a cluster on this machine; most cut start-up time."""
