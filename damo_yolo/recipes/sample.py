@@ -25,7 +25,7 @@ TWIN = TrainConfig(
     optimizer=OptimizerConfig(
         kind="adamw", lr_per_image=3e-3 / GLOBAL_BATCH, weight_decay=1e-2, class_rate_factor=10
     ),
-    schedule=ScheduleConfig(max_steps=520, warmup_fraction=0.06, plain_epochs=0, mosaic=False),
+    schedule=ScheduleConfig(max_steps=416, warmup_fraction=0.06, plain_epochs=0, mosaic=False),
     ema=EmaConfig(decay=0.99, tau=50),
     augment=AugmentConfig(plain_affine=True),
     bn_momentum=0.1,
