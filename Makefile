@@ -1,8 +1,7 @@
 # Two commands do everything on a machine with Python 3.11+ and a package registry:
 #   make run    the main job on embedded data: three datasets in, one promoted detector out
 #   make test   all checks and all tests
-# Each sets itself up in .venv; setting up again costs nothing. Modules are compiled when first used: compiling all
-# twenty thousand takes longer than that.
+# Each sets itself up in .venv; setting up again costs nothing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,11 +43,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[sample]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[sample]"
 	@touch $@
 
 $(DEV_STAMP): $(RUN_STAMP)
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[sample,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[sample,dev]"
 	@touch $@
 
 clean:
