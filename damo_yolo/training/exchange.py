@@ -11,9 +11,9 @@ import struct
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
+import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
+from torch import Tensor
 
 _RANK = struct.Struct("!i")
 
@@ -44,13 +44,13 @@ class Exchange:
         """Return itself: copies of a model talk to the same ranks."""
         return self
 
-    def gather(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (ranks, n) the (n,) values of every rank; a collective.
+    def gather(self, values: Tensor) -> Tensor:
+        """Return (ranks, n) the (n,) float32 values of every rank; a collective.
 
         Raises:
             RuntimeError: a rank does not answer, or is gone.
         """
-        own = values.tobytes()
+        own = values.contiguous().numpy().tobytes()
         found: dict[int, bytes | bytearray] = {self._rank: own}
         try:
             for peer in self._peers.values():
@@ -61,8 +61,8 @@ class Exchange:
             raise RuntimeError("Timed out waiting for the statistics of a rank") from error
         except OSError as error:
             raise RuntimeError(f"Connection closed by a rank: {error}") from error
-        joined = b"".join(found[rank] for rank in sorted(found))
-        return np.frombuffer(joined, dtype=np.float32).reshape(len(found), -1)
+        joined = bytearray(b"".join(found[rank] for rank in sorted(found)))
+        return torch.frombuffer(joined, dtype=torch.float32).view(len(found), -1)
 
     def close(self) -> None:
         """End all connections."""

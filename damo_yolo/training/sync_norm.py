@@ -7,7 +7,6 @@ Shapes: B images of this rank, N values of a channel over all ranks.
 
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,54 +18,51 @@ class _Normalise(torch.autograd.Function):
     """Map (B, channels, H, W) to the same shape, with mean and variance over all ranks.
 
     One collective forward (count, mean and squared deviations of each channel) and one backward
-    (the two sums of the gradient through mean and variance). What is as long as the channels is
-    counted in numpy: a call of torch takes some microseconds, and a step has thousands of them.
+    (the two sums of the gradient through mean and variance).
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, exchange: Exchange
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        channels = x.shape[1]
-        own_mean, own_variance = torch.batch_norm_update_stats(x, None, None, 0.0)
-        own_count = np.full(1, x.numel() // channels, dtype=np.float32)
-        own = np.concatenate((own_count, own_mean.numpy(), own_variance.numpy()))
-        counts, means, variances = np.split(exchange.gather(own), [1, 1 + channels], axis=1)
-        count = counts.sum()
-        share = counts / count
-        whole_mean = (share * means).sum(0)
-        whole_variance = (share * (variances + (means - whole_mean) ** 2)).sum(0)
-        mean, variance = torch.from_numpy(whole_mean), torch.from_numpy(whole_variance)
-        y = _apply(x, mean, variance, weight, bias, eps)
-        ctx.save_for_backward(x, weight, mean, variance)
-        ctx.eps, ctx.count, ctx.exchange = eps, float(count), exchange
-        total = torch.tensor(ctx.count)
-        ctx.mark_non_differentiable(mean, variance, total)
-        return y, mean, variance, total
+        own_mean, own_variance = torch.batch_norm_update_stats(x.detach(), None, None, 0.0)
+        own_count = own_mean.new_full((1,), x.numel() / x.shape[1])
+        own = torch.cat((own_count, own_mean, own_variance))
+        counts, means, variances = torch.split(
+            exchange.gather(own), [1, x.shape[1], x.shape[1]], dim=1
+        )
+        share = counts / counts.sum()
+        mean = (share * means).sum(0)
+        variance = (share * (variances + (means - mean) ** 2)).sum(0)
+        y = nn.functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt())
+        ctx.eps, ctx.count, ctx.exchange = eps, float(counts.sum()), exchange
+        ctx.mark_non_differentiable(mean, variance, counts)
+        return y, mean, variance, counts
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        grad_y = gradients[0]
-        x, weight, mean, variance = ctx.saved_tensors
-        _, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            *(grad_y, x, weight, mean, variance, None, None),
-            train=False,  # mean and variance as given; their own gradient is added below
+        x, weight, mean, scale = ctx.saved_tensors
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0],
+            x,
+            weight,
+            mean,
+            scale.reciprocal().square() - ctx.eps,
+            None,
+            None,
+            train=False,  # takes mean and variance as given; their own gradient is added below
             eps=ctx.eps,
-            output_mask=[False, True, True],
+            output_mask=[True, True, True],
         )
-        sums = ctx.exchange.gather(np.concatenate((grad_weight.numpy(), grad_bias.numpy()))).sum(0)
-        factor = weight * (variance + ctx.eps).rsqrt()
-        along, across = torch.from_numpy(sums).view(2, -1) * (factor * (-1 / ctx.count))
-        # factor * (gradient - mean(gradient * normalised x) * normalised x - mean(gradient))
-        grad_x = _apply(x, mean, variance, along, across, ctx.eps)
-        grad_x.addcmul_(grad_y, factor.view(1, -1, 1, 1))
+        sums = ctx.exchange.gather(torch.cat((grad_weight, grad_bias))).sum(0)
+        along, across = (sums / ctx.count).chunk(2)  # mean of gradient * normalised x, of gradient
+        factor = weight * scale
+        slope = factor * scale * along
+        shape = (1, -1, 1, 1)
+        grad_x.addcmul_(x, slope.view(shape), value=-1)
+        grad_x.sub_((factor * across - slope * mean).view(shape))
         return grad_x, grad_weight, grad_bias, None, None
-
-
-def _apply(
-    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float
-) -> Tensor:
-    return nn.functional.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
@@ -82,12 +78,13 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         normalised: tuple[Tensor, ...] = _Normalise.apply(  # type: ignore[no-untyped-call]
             x, self.weight, self.bias, self.eps, self.exchange
         )
-        y, mean, variance, total = normalised
+        y, mean, variance, counts = normalised
         if self.track_running_stats:
             assert self.running_mean is not None
             assert self.running_var is not None
             assert self.num_batches_tracked is not None
             assert self.momentum is not None
+            total = counts.sum()
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * total / (total - 1), self.momentum)
             self.num_batches_tracked.add_(1)

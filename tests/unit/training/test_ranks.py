@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -57,10 +56,10 @@ def test_a_rank_that_is_gone_is_an_error_and_no_endless_wait() -> None:
     ours.settimeout(0.05)
 
     with pytest.raises(RuntimeError, match="Timed out"):
-        exchange.gather(np.zeros(2, dtype=np.float32))
+        exchange.gather(torch.zeros(2))
     theirs.close()
     with pytest.raises(RuntimeError, match="Connection closed"):
-        exchange.gather(np.zeros(2, dtype=np.float32))
+        exchange.gather(torch.zeros(2))
     exchange.close()
 
 
