@@ -53,6 +53,8 @@ FIXES = {
     "images with an EXIF rotation": f"{NOTHING_TO_DO}, unless boxes look turned: then store them"
     " upright",
     "annotations of unlisted images": f"{NOTHING_TO_DO}: they are dropped",
+    "classes named otherwise in the label mapping": "ids of another dataset or release? give the"
+    " catalog the mapping that these ids belong to; nothing to do where both names mean one thing",
     "labels without an image": "put the images there, or remove the labels",
 }
 HANDLED = f"{NOTHING_TO_DO}: it is taken care of"
@@ -205,6 +207,9 @@ def _of_source(source: Source, mapping: LabelMapping, task: CheckTask) -> Iterat
         check.fail(error, kind="unmapped classes")
         yield CheckedChunk(check, PRINT_SCHEMA.empty_table())
     dirt = Findings()
+    for source_id, (name, mapped) in mapping.misnamed(source.classes).items():
+        where = f"{source_id} is '{name}' here and '{mapped}' in {mapping.name}"
+        dirt.note("classes named otherwise in the label mapping", where)
     for chunk in source.chunks(dirt):
         check = SplitCheck(dataset, task.split, images=len(chunk))
         for image_id in chunk.image_ids:

@@ -6,7 +6,8 @@ has two classes called Mouse. VOC and YOLO datasets have no ids, so there the na
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from functools import cached_property
 from typing import Self
 
@@ -14,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from damo_yolo.errors import DataError
-from damo_yolo.labels.space import LabelSpace, read_table
+from damo_yolo.labels.space import LabelSpace, read_table, slug_of
 
 COLUMNS = ("source_id", "source_name", "unified_id", "also_unknown")
 IGNORE = "ignore"
 IDENTITY = "unified"
+SPELLING = 0.6
+"""Names at least so alike (1: equal) are taken for two spellings of one."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Target:
     """None: objects of the class are dropped."""
     also_unknown: tuple[int, ...] = ()
     """Unified ids whose absence is no evidence in an image that holds the class."""
+    source_name: str = field(default="", compare=False)
+    """What the table calls the class; empty where it does not say. Equal targets lead alike."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class LabelMapping:
             if not source_id or source_id in targets:
                 what = f"repeats source_id '{source_id}'" if source_id else "has no source_id"
                 raise DataError(f"{where} {what}", fix="keep one line for each source class")
-            targets[source_id] = _target(row, space, where=where)
+            target = _target(row, space, where=where)
+            targets[source_id] = replace(target, source_name=row["source_name"].strip())
         return cls(name_or_uri, targets)
 
     @cached_property
@@ -90,6 +96,25 @@ class LabelMapping:
         """Return those of a dataset's classes (source id to name) that the table lacks."""
         return {key: name for key, name in classes.items() if key.strip() not in self.targets}
 
+    def misnamed(self, classes: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """Return the classes whose id the table gives to something else, by its name.
+
+        Such are classes of the user's own with the ids of COCO, or one release of Objects365 read
+        by the table of the other. Other spellings and names with a word in common pass.
+
+        Args:
+            classes: source id to name, as the dataset has them.
+
+        Returns:
+            Source id to the dataset's name and the table's.
+        """
+        called = {
+            key: (name.strip(), self.targets[key.strip()].source_name)
+            for key, name in classes.items()
+            if key.strip() in self.targets
+        }
+        return {key: names for key, names in called.items() if all(names) and not _alike(*names)}
+
     def require(self, classes: Mapping[str, str], *, dataset: str) -> None:
         """Raise `DataError`, naming classes and file, unless every class is in the table."""
         unmapped = self.unmapped(classes)
@@ -116,6 +141,13 @@ def unmapped_error(unmapped: Mapping[str, str], *, dataset: str, mapping: str) -
         f"dataset '{dataset}': {counted} not in the label mapping, first: {', '.join(shown[:5])}",
         fix=f"add each to {file_of(mapping)}, with '{IGNORE}' to drop it",
     )
+
+
+def _alike(name: str, other: str) -> bool:
+    one, two = slug_of(name), slug_of(other)
+    if set(one.split("_")) & set(two.split("_")):
+        return True
+    return SequenceMatcher(None, one, two).ratio() >= SPELLING
 
 
 def file_of(mapping: str) -> str:

@@ -132,6 +132,33 @@ def test_unmapped_classes_are_counted_named_and_lead_to_the_file(
     assert "ignore" in caught.value.fix
 
 
+def test_other_spellings_pass_and_other_things_do_not(tmp_path: Path, space: LabelSpace) -> None:
+    file = tmp_path / "map.csv"
+    file.write_text("source_id,source_name,unified_id\n1,Hot-Air Balloon,0\n2,slippers,1\n3,,2\n")
+    table = LabelMapping.load(str(file), space)
+
+    assert not table.misnamed({"1": "balloon", "2": " Slipper", "3": "cat", "9": "unmapped"})
+    assert table.misnamed({"1": "cat", "2": "slippers"}) == {"1": ("cat", "Hot-Air Balloon")}
+
+
+def test_one_release_of_objects365_is_told_from_the_other(
+    facts_dir: Path, space: LabelSpace
+) -> None:
+    with (facts_dir / "objects365_v1_v2.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    v1 = {row["v1_id"]: row["v1_name"] for row in rows if row["v1_id"]}
+    v2 = {row["v2_id"]: row["v2_name_official"] for row in rows if row["v2_id"]}
+    other = {row["v2_id"]: row["v2_name_ultralytics_spelling"] for row in rows if row["v2_id"]}
+    tables = {name: LabelMapping.load(f"objects365_{name}", space) for name in ("v1", "v2")}
+
+    assert len(v1) == len(v2) == len(other) == 365
+    assert not tables["v1"].misnamed(v1)
+    assert not tables["v2"].misnamed(v2)
+    assert not tables["v2"].misnamed(other)
+    assert len(tables["v2"].misnamed(v1)) > 300
+    assert len(tables["v1"].misnamed(v2)) > 300
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -88,6 +88,16 @@ def test_unmapped_classes_do_not_hide_missing_images(tmp_path: Path) -> None:
     assert kinds(check(tmp_path))[0] == ["unmapped classes", "missing", "unmapped classes"]
 
 
+def test_classes_that_only_share_an_id_with_the_mapping_are_named(tmp_path: Path) -> None:
+    pets(tmp_path, [])
+    (tmp_path / "map.csv").write_text("source_id,source_name,unified_id\n0,cat,1\n7,lorry,0\n")
+    result = check(tmp_path)
+
+    assert kinds(result) == ([], ["classes named otherwise in the label mapping"] * 2)
+    assert f"1, first: {DOG} is 'dog' here and 'lorry' in " in result.warnings[0].problem
+    assert "the mapping that these ids belong to" in result.warnings[0].fix
+
+
 def test_a_mapping_that_is_not_there_is_an_error_of_its_dataset(tmp_path: Path) -> None:
     pets(tmp_path, [])
     (tmp_path / "map.csv").unlink()
