@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from damo_yolo import storage
 from damo_yolo.compute.tasks import map_tasks
 from damo_yolo.config import Config
 from damo_yolo.errors import ConfigError
+from damo_yolo.evaluation.latency import Environment, describe_environment
 from damo_yolo.labels.space import LabelSpace
 from damo_yolo.models.config import DetectorConfig
 from damo_yolo.models.cost import measure_cost
@@ -63,6 +65,7 @@ class TrainedEntrant(Entrant):
     ap: tuple[float, ...]
     """All validation images, one figure for each seed."""
     ap50: tuple[float, ...]
+    train_s: tuple[float, ...]
 
     @property
     def mean_ap(self) -> float:
@@ -80,6 +83,9 @@ class TrainBestResult(Config):
     image_size: int
     steps: int
     """Of each training."""
+    date: str
+    environment: Environment
+    """Where it was measured and put together; trainings may have run elsewhere."""
 
 
 class _Shortlist(Config):
@@ -97,6 +103,15 @@ class _Trial(Config):
     shards_uri: str
     plan_uri: str
     out_uri: str
+
+
+class _Trained(Config):
+    """What came of one training."""
+
+    ap: float
+    ap50: float
+    train_s: float
+    steps: int
 
 
 def train_best(
@@ -165,7 +180,9 @@ def train_best(
         target=latency.target,
         threads=_threads(latency),
         image_size=shipped.image_size,
-        steps=int(found[0][2]),
+        steps=found[0].steps,
+        date=datetime.now(UTC).date().isoformat(),
+        environment=describe_environment(),
     )
     storage.write_text(storage.join(out_uri, RESULT_FILE), result.model_dump_json(indent=2))
     return result
@@ -254,8 +271,8 @@ def _threads(latency: FittedLatency) -> int:
     return int(latency.environment.get("threads", "1"))
 
 
-def _train(trial: _Trial) -> tuple[float, float, float]:
-    """Train and evaluate one entrant in this process; return AP, AP50 and the steps taken."""
+def _train(trial: _Trial) -> _Trained:
+    """Train and evaluate one entrant in this process."""
     trained = train_detector(
         shards_uri=trial.shards_uri,
         plan_uri=trial.plan_uri,
@@ -269,15 +286,17 @@ def _train(trial: _Trial) -> tuple[float, float, float]:
         out_uri=storage.join(trial.out_uri, "evaluation"),
         config=EvaluateConfig(threads=1),
     )
-    return found.overall.ap, found.overall.ap50, trained.steps
+    overall = found.overall
+    return _Trained(ap=overall.ap, ap50=overall.ap50, train_s=trained.seconds, steps=trained.steps)
 
 
-def _judge(entrant: Entrant, found: list[tuple[float, float, float]]) -> TrainedEntrant:
+def _judge(entrant: Entrant, found: list[_Trained]) -> TrainedEntrant:
     cost = measure_cost(detector_config(entrant.uri))
     values: dict[str, Any] = entrant.model_dump() | {
         "gflops": cost.gflops,
         "params_m": cost.params_m,
-        "ap": tuple(ap for ap, _, _ in found),
-        "ap50": tuple(ap50 for _, ap50, _ in found),
+        "ap": tuple(run.ap for run in found),
+        "ap50": tuple(run.ap50 for run in found),
+        "train_s": tuple(run.train_s for run in found),
     }
     return TrainedEntrant(**values)
