@@ -14,7 +14,8 @@ def map_tasks(
 ) -> list[Result]:
     """Return the function's results in the order of the items.
 
-    One item runs here, without Ray. A task whose worker dies is run again by Ray.
+    One item runs here, without Ray. No more run at once than the cluster has processors for; the
+    others wait. A task whose worker dies is run again by Ray.
 
     Args:
         function: of a module, so that workers can import it.
@@ -27,7 +28,7 @@ def map_tasks(
     """
     if len(items) < 2:  # noqa: PLR2004 - nothing to share
         return [function(item) for item in items]
-    with connect(num_cpus=num_cpus * len(items)):
+    with connect(num_cpus=num_cpus):
         import ray
 
         remote = ray.remote(num_cpus=num_cpus)(function)

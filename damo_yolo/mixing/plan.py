@@ -183,12 +183,12 @@ def _without_slivers(units: NDArray[np.int64]) -> NDArray[np.int64]:
     return whole
 
 
-def _fraction_draws(fractions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int32]:
+def _fraction_draws(fractions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.uint8]:
     """Return (F,) draws of 0 or 1; the fractions add up to a whole number of draws."""
     assert len(fractions) < 1 << 25, "sums of fractions of a block must fit 63 bits"
     block, place = divmod(epoch, EPOCHS_PER_BLOCK)
     generator = keyed_generator(seed, block, EPOCHS_PER_BLOCK, 0)
-    order = generator.permutation(np.arange(len(fractions), dtype=np.int32))
+    order = generator.permutation(len(fractions))
     ends = np.cumsum(fractions[order])
     ends *= EPOCHS_PER_BLOCK
     ends += generator.integers(ONE)  # systematic sampling: one random start, equal steps
@@ -199,7 +199,7 @@ def _fraction_draws(fractions: NDArray[np.int64], seed: int, epoch: int) -> NDAr
         span //= 2
         node, half = place // (2 * span), place // span % 2
         _keep_half(counts, half, keyed_generator(seed, block, span, node))
-    draws = np.empty(len(fractions), np.int32)
+    draws = np.empty(len(fractions), np.uint8)
     draws[order] = counts
     return draws
 
@@ -209,7 +209,8 @@ def _keep_half(counts: NDArray[np.uint16], half: int, generator: np.random.Gener
 
     Of two neighbours with odd counts a coin decides which has its odd one in the first half.
     """
-    odd = np.flatnonzero(counts & 1)  # an even number of them, as the sum is even
+    is_odd = (counts & 1).astype(np.bool_)
+    odd = np.flatnonzero(is_odd)  # an even number of them, as the sum is even
     odd = np.roll(odd, int(generator.integers(2)))
     pairs = odd.reshape(-1, 2)
     coins = generator.integers(0, 2, len(pairs), dtype=np.uint8)

@@ -211,7 +211,8 @@ def _deal(epoch: _Draws, *, num_lanes: int, generator: np.random.Generator) -> N
     moment = (offset[epoch.block_region] + step) % 1.0  # (K,)
     by_moment = np.argsort(moment, kind="stable")
     num_rounds = -(-len(moment) // num_lanes)
-    lanes = np.tile(np.arange(num_lanes), (num_rounds, 1))
+    numbers = np.arange(num_lanes, dtype=np.min_scalar_type(num_lanes))  # narrow ones sort fast
+    lanes = np.tile(numbers, (num_rounds, 1))
     lane = generator.permuted(lanes, axis=1).reshape(-1)[: len(moment)]  # of each in by_moment
     by_lane = by_moment[np.argsort(lane, kind="stable")]
     rank = np.empty(len(moment), np.int64)

@@ -1,5 +1,6 @@
 """Evaluation over Ray workers gives the very figures of one process."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def _refuse(item: int) -> int:
 def test_a_task_that_fails_says_why_as_it_would_here() -> None:
     with pytest.raises(DataError, match="is bad"):
         map_tasks(_refuse, [1, 2])
+
+
+def _processors(_: int) -> float:
+    import ray
+
+    return float(ray.cluster_resources()["CPU"])
+
+
+@pytest.mark.usefixtures("_own_cluster")
+def test_tasks_beyond_the_processors_wait() -> None:
+    num_cores = os.cpu_count() or 1
+
+    assert map_tasks(_processors, range(num_cores + 1)) == [num_cores] * (num_cores + 1)
 
 
 @pytest.fixture
