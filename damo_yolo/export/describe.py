@@ -46,7 +46,7 @@ def artifact_of_form(
         attestation: what was measured; None: it was not run, or not compared.
         notes: what else is to be said.
     """
-    said = [form.note, *notes, *remarks(attestation)]
+    said = [form.note, *notes, *remarks(attestation, form.precision)]
     metrics = attestation.to_metrics() if attestation is not None else {}
     size = float(sum(path.stat().st_size for path in form.files))
     return Artifact(
@@ -64,16 +64,19 @@ def artifact_of_form(
 
 
 HARMLESS_AP_DROP = 0.005
-"""Rounding to 8 bits adds up layer by layer; without a cause or a loss it is no fault."""
+"""Rounding to 8 bits adds up layer by layer, and scales and shifts channels as a fault may: without
+a loss it is none."""
 
 
-def remarks(attestation: Attestation | None) -> list[str]:
+def remarks(attestation: Attestation | None, precision: str) -> list[str]:
     """Return what a person should know of the figures."""
     if attestation is None:
         return []
     said = [] if attestation.parity.proves_something else [PROVES_LITTLE]
     departure = attestation.departure
-    if departure and (departure.cause != UNEXPLAINED or attestation.ap_drop > HARMLESS_AP_DROP):
+    is_loss = attestation.ap_drop > HARMLESS_AP_DROP
+    is_fault = departure and departure.cause != UNEXPLAINED and precision != "int8"
+    if departure and (is_fault or is_loss):
         said.append(f"departs from the model at {departure.tap}: {departure.cause}")
     return said
 
@@ -90,6 +93,6 @@ def with_record(artifact: Artifact, attestation: Attestation, note: str) -> Arti
     """Return an artifact with the record it was missing."""
     metrics: Mapping[str, float] = artifact.metrics | attestation.to_metrics()
     said = [part for part in artifact.note.split("; ") if not part.startswith("not run")]
-    said += [note, *remarks(attestation)]
+    said += [note, *remarks(attestation, artifact.precision)]
     update = {"metrics": dict(metrics), "attested": True, "note": "; ".join(filter(None, said))}
     return artifact.model_copy(update=update)
