@@ -33,7 +33,7 @@ def measured(*, ap_drop: float, cause: str | None) -> Attestation:
     ],
 )
 def test_a_departure_is_told_where_it_is_a_fault_or_costs_accuracy(
-    precision: str, ap_drop: float, cause: str | None, is_said: bool
+    *, precision: str, ap_drop: float, cause: str | None, is_said: bool
 ) -> None:
     said = remarks(measured(ap_drop=ap_drop, cause=cause), precision)
 
