@@ -42,7 +42,7 @@ def test_a_task_that_fails_says_why_as_it_would_here() -> None:
 def _processors(_: int) -> float:
     import ray
 
-    return float(ray.cluster_resources()["CPU"])
+    return float(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.usefixtures("_own_cluster")
