@@ -43,6 +43,7 @@ MANY_BOXES = (
     "if there are many, look at the first: the numbers may be in another unit (pixels, fractions),"
     " or of another image"
 )
+MISNAMED = "classes named otherwise in the label mapping"
 FIXES = {
     "degenerate boxes": f"{NOTHING_TO_DO}: they are dropped",
     "boxes outside the image": f"they are dropped; {MANY_BOXES}",
@@ -53,7 +54,7 @@ FIXES = {
     "images with an EXIF rotation": f"{NOTHING_TO_DO}, unless boxes look turned: then store them"
     " upright",
     "annotations of unlisted images": f"{NOTHING_TO_DO}: they are dropped",
-    "classes named otherwise in the label mapping": "ids of another dataset or release? give the"
+    MISNAMED: "ids of another dataset or release? give the"
     " catalog the mapping that these ids belong to; nothing to do where both names mean one thing",
     "labels without an image": "put the images there, or remove the labels",
 }
@@ -209,7 +210,7 @@ def _of_source(source: Source, mapping: LabelMapping, task: CheckTask) -> Iterat
     dirt = Findings()
     for source_id, (name, mapped) in mapping.misnamed(source.classes).items():
         where = f"{source_id} is '{name}' here and '{mapped}' in {mapping.name}"
-        dirt.note("classes named otherwise in the label mapping", where)
+        dirt.note(MISNAMED, where)
     for chunk in source.chunks(dirt):
         check = SplitCheck(dataset, task.split, images=len(chunk))
         for image_id in chunk.image_ids:

@@ -6,7 +6,7 @@ has two classes called Mouse. VOC and YOLO datasets have no ids, so there the na
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import cached_property
 from typing import Self
@@ -66,8 +66,7 @@ class LabelMapping:
             if not source_id or source_id in targets:
                 what = f"repeats source_id '{source_id}'" if source_id else "has no source_id"
                 raise DataError(f"{where} {what}", fix="keep one line for each source class")
-            target = _target(row, space, where=where)
-            targets[source_id] = replace(target, source_name=row["source_name"].strip())
+            targets[source_id] = _target(row, space, where=where)
         return cls(name_or_uri, targets)
 
     @cached_property
@@ -163,7 +162,8 @@ def _target(row: Mapping[str, str], space: LabelSpace, *, where: str) -> Target:
     text = row["unified_id"].strip()
     unknown = row.get("also_unknown", "").split(";")
     also_unknown = tuple(_place(part, space, where=where) for part in unknown if part.strip())
-    return Target(None if text == IGNORE else _place(text, space, where=where), also_unknown)
+    unified_id = None if text == IGNORE else _place(text, space, where=where)
+    return Target(unified_id, also_unknown, row["source_name"].strip())
 
 
 def _place(text: str, space: LabelSpace, *, where: str) -> int:
