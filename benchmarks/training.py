@@ -3,13 +3,19 @@
     python benchmarks/training.py overhead SHARDS PLAN   # benchmarks/results/training_overhead.json
     python benchmarks/training.py options                # benchmarks/results/training_options.json
 
-`overhead`: damo-yolo-ns at 320 pixels, batch 8. The bare loop is forward, losses, backward, update
-and average on one preloaded batch: on one core with half the batch, twice at the same time, as two
-ranks share two cores, before and after the training. Against it stands a training under Ray Train
-with two workers, loader, collectives and checkpoints and all, from the end of one epoch to the
-end of the next. `overhead` compares the fastest epoch with the fastest round of the bare loop, by
-the clock and by the processor time of a worker, which other work on the machine disturbs less but
-which holds no waiting.
+`overhead`: damo-yolo-ns at 320 pixels, batch 8, two ranks on two cores with half the batch each, in
+rungs that each add something; the first three take turns by round, before and after the last:
+
+- `alone`: forward, losses, backward, update and average on one preloaded batch; each rank
+  normalises over its own images and keeps its own gradients;
+- `together`: the same, over the images of both ranks and with their mean gradients;
+- `loaded`: the same on the batches of a loader;
+- `ray`: a training under Ray Train, from the end of one epoch to the end of the next: loader,
+  logging, checkpoints and all.
+
+What Ray and data cost is `ray` against `together`. The fastest rounds are compared, by the clock
+and by the processor time of a rank, which other work on the machine disturbs less but which holds
+no waiting.
 
 `options`: one process, one preloaded batch, each option switched alone, interleaved, CPU seconds.
 """
@@ -23,15 +29,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
 import torch
+import torch.distributed as dist
 from proof_bccd import surroundings
 from timing import interleaved
+from torch import nn
 
 from damo_yolo.loading.loader import TrainLoader
 from damo_yolo.models.zoo import build_detector
@@ -81,25 +89,32 @@ def main() -> None:
 
 
 def overhead(options: argparse.Namespace) -> dict[str, Any]:
-    """Return seconds a step of the bare loop, and of a training around it."""
+    """Return seconds a step of each rung, and what each costs over those below."""
     length = (f"schedule.epochs={options.epochs}", "schedule.max_steps=null")
     size = f"image_size={options.image_size}"
     config = load_config("small/twin").with_overrides((size, *length))
-    bare = bare_ranks(options, config)
+    rungs = bare_ranks(options, config)
     with tempfile.TemporaryDirectory() as folder:
-        ray = trained(options, config, f"{folder}/ray")
-    bare += bare_ranks(options, config)
+        rungs["ray"] = trained(options, config, f"{folder}/ray")
+    for name, found in bare_ranks(options, config).items():
+        rungs[name] += found
     return {
-        "bare_step_s": _listed(bare),
-        "ray_step_s": _listed(ray),
-        "overhead": {
-            "wall": round(min(s.wall for s in ray) / min(s.wall for s in bare) - 1, 4),
-            "cpu": round(min(s.cpu for s in ray) / min(s.cpu for s in bare) - 1, 4),
-        },
+        "step_s": {name: _listed(found) for name, found in rungs.items()},
+        "ray_and_data": _over(rungs["ray"], rungs["together"]),
+        "data": _over(rungs["loaded"], rungs["together"]),
+        "exchange": _over(rungs["together"], rungs["alone"]),
         "image_size": options.image_size,
         "global_batch": BATCH,
         "workers": WORKERS,
         "load_average": round(os.getloadavg()[2], 1),
+    }
+
+
+def _over(more: Sequence[Seconds], less: Sequence[Seconds]) -> dict[str, float]:
+    """Return by which part the fastest round of a rung is slower than that of a lower one."""
+    return {
+        "wall": round(min(s.wall for s in more) / min(s.wall for s in less) - 1, 4),
+        "cpu": round(min(s.cpu for s in more) / min(s.cpu for s in less) - 1, 4),
     }
 
 
@@ -110,45 +125,77 @@ def _listed(found: Sequence[Seconds]) -> dict[str, list[float]]:
     }
 
 
-def bare_ranks(options: argparse.Namespace, config: TrainConfig) -> list[Seconds]:
-    """Return seconds of a bare step while as many processes step as there are workers, by round."""
+def bare_ranks(options: argparse.Namespace, config: TrainConfig) -> dict[str, list[Seconds]]:
+    """Return seconds of a step without Ray, by rung and round."""
     context = multiprocessing.get_context("spawn")
-    arguments = [(config, options.shards, options.plan, options.repeats)] * WORKERS
-    with context.Pool(WORKERS) as pool:
-        rounds = zip(*pool.starmap(bare_rank, arguments), strict=True)
-        return [Seconds(max(r.wall for r in ranks), mean(r.cpu for r in ranks)) for ranks in rounds]
+    with tempfile.TemporaryDirectory() as folder, context.Pool(WORKERS) as pool:
+        job = TrainJob(
+            config=config,
+            shards_uri=options.shards,
+            plan_uri=options.plan,
+            out_uri="",
+            run_key="",
+        )
+        meeting = f"file://{folder}/meeting"
+        arguments = [(job, rank, meeting, options.repeats) for rank in range(WORKERS)]
+        ranks = pool.starmap(bare_rank, arguments, chunksize=1)
+    return {
+        name: [
+            Seconds(max(r.wall for r in rounds), mean(r.cpu for r in rounds))
+            for rounds in zip(*(rank[name] for rank in ranks), strict=True)
+        ]
+        for name in ranks[0]
+    }
 
 
-def bare_rank(config: TrainConfig, shards_uri: str, plan_uri: str, rounds: int) -> list[Seconds]:
-    """Return seconds of a step on this rank's part of one preloaded batch, by round."""
+def bare_rank(job: TrainJob, rank: int, meeting: str, rounds: int) -> dict[str, list[Seconds]]:
+    """Return seconds of this rank's steps, by rung and round."""
     os.nice(RAY_NICENESS)
-    job = TrainJob(config=config, shards_uri=shards_uri, plan_uri=plan_uri, out_uri="", run_key="")
+    config = job.config
     loader = TrainLoader(
-        shards_uri, plan_uri, loader_config(job), seed=0, rank=0, world_size=WORKERS
+        job.shards_uri, job.plan_uri, loader_config(job), seed=0, rank=rank, world_size=WORKERS
     )
-    batch = next(loader.epoch(0, phase="mosaic"))
-    step = bare_step(config, NUM_CLASSES if batch.class_mask is None else batch.class_mask.shape[1])
-    found = []
+    stream = chain.from_iterable(loader.epoch(n, phase="mosaic") for n in count())
+    batch = next(stream)
+    num_classes = NUM_CLASSES if batch.class_mask is None else batch.class_mask.shape[1]
+    alone = bare_step(config, num_classes)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS)
+    together = bare_step(config, num_classes)
+    sides = {
+        "alone": lambda: alone(batch),
+        "together": lambda: together(batch),
+        "loaded": lambda: together(next(stream)),
+    }
+    found: dict[str, list[Seconds]] = {name: [] for name in sides}
     with cpu_settings(config):
-        step(batch)
-        step(batch)
-        for _ in range(rounds):
-            start, cpu = time.perf_counter(), time.process_time()
-            for _ in range(ROUND_STEPS):
-                step(batch)
-            wall = time.perf_counter() - start
-            found.append(Seconds(wall / ROUND_STEPS, (time.process_time() - cpu) / ROUND_STEPS))
+        for number in range(rounds + 1):
+            for name, step in sides.items():
+                dist.barrier()
+                start, cpu = time.perf_counter(), time.process_time()
+                for _ in range(ROUND_STEPS):
+                    step()
+                wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+                if number:  # the first warms up
+                    found[name].append(Seconds(wall / ROUND_STEPS, cpu / ROUND_STEPS))
+    dist.destroy_process_group()
     return found
 
 
 def bare_step(
     config: TrainConfig, num_classes: int, *, distils: bool = False
 ) -> Callable[..., Any]:
-    """Return a function that takes one step on a batch, and knows nothing else."""
+    """Return a function that takes one step on a batch, with all ranks there are."""
     cpu = torch.device("cpu")
     teacher = build_detector("damo-yolo-nm", num_classes=num_classes).eval() if distils else None
     state = build_state(config, num_classes=num_classes, device=cpu, teacher=teacher)
     state.model.train()
+    model = (
+        nn.parallel.DistributedDataParallel(
+            state.model, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+        if dist.is_initialized()
+        else state.model
+    )
     parts = 1 if config.accumulation == "auto" else config.accumulation
     precision = torch.bfloat16 if config.precision == "bf16" else torch.float32
 
@@ -156,7 +203,7 @@ def bare_step(
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
         local = steps.to_device(batch, cpu, layout=layout)
         steps.backward(
-            state.model,
+            model,
             steps.split(local, parts),
             teacher=teacher,
             distill_weight=config.distill.weight if config.distill else 0.0,

@@ -19,6 +19,7 @@ LOCAL_SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin starve the other worker
+    "MALLOC_ARENA_MAX": "1",  # the arena of any thread but the first gives back what it frees
 }
 """Settings of a cluster on this machine; most cut start-up time."""
 

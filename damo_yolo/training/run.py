@@ -247,13 +247,17 @@ def cpu_settings(config: TrainConfig) -> Iterator[None]:
 
 
 def _keep_freed_memory() -> None:
-    """Let the allocator keep large blocks between steps: 10 % faster steps on CPU."""
+    """Let the allocator keep what a step frees; the next would get and clear the same pages again.
+
+    Where the training is not in its process's first thread, as in a Ray worker, only with
+    MALLOC_ARENA_MAX=1 in the environment. What both are worth: benchmarks/README.md.
+    """
     if os.name != "posix":
         return
     try:
         libc = ctypes.CDLL(None)
-        mmap_threshold, trim_threshold = -3, -1  # names of malloc.h
-        libc.mallopt(mmap_threshold, 32 << 20)
-        libc.mallopt(trim_threshold, 512 << 20)
+        mmap_max, trim_threshold = -4, -1  # names of malloc.h
+        libc.mallopt(mmap_max, 0)  # blocks of their own are given back when they are freed
+        libc.mallopt(trim_threshold, (2 << 30) - 1)
     except (AttributeError, OSError):  # another C library: nothing to gain
         return

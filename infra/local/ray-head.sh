@@ -11,6 +11,7 @@ need_free "$dashboard_port" DAMO_YOLO_DASHBOARD_PORT
 mkdir -p "$services_dir"
 [ -s "$services_dir/ray_token" ] || (umask 077 && random 32 >"$services_dir/ray_token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$services_dir/ray_token" RAY_USAGE_STATS_ENABLED=0
+export MALLOC_ARENA_MAX=1 # as damo_yolo/compute/ray_cluster.py has it
 # What Ray runs inherits the head's environment: the way to the object store, where there is one.
 if [ -s "$services_dir/keys" ]; then
   set -a
