@@ -64,10 +64,11 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=160)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=MAIN_KINDS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
     work = options.work.resolve()
     if options.action == "table":
-        write_table(work)
+        write_table(work, options.result)
         return
     if options.action == "gradients":
         print(json.dumps(gradients(work, options), indent=1))
@@ -202,7 +203,7 @@ def claim(folder: Path) -> bool:
     return True
 
 
-def write_table(work: Path) -> None:
+def write_table(work: Path, result_file: Path) -> None:
     """Gather every finished run into means, spreads and gains over the student alone."""
     runs = []
     for path in sorted(work.glob("*/evaluation/metrics.json")):
@@ -242,8 +243,8 @@ def write_table(work: Path) -> None:
         "runs": runs,
         **surroundings(),
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(report, indent=1) + "\n")
+    result_file.parent.mkdir(exist_ok=True)
+    result_file.write_text(json.dumps(report, indent=1) + "\n")
     for row in table:
         print(row)
 
