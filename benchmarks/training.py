@@ -13,7 +13,7 @@ rungs that each add something; the first three take turns by round, before and a
 - `ray`: a training under Ray Train, from the end of one epoch to the end of the next: loader,
   logging, checkpoints and all.
 
-What Ray and data cost is `ray` against `together`. The fastest rounds are compared, by the clock
+What Ray and data cost is `ray` against `together`. Medians of the rounds are compared, by the clock
 and by the processor time of a rank, which other work on the machine disturbs less but which holds
 no waiting.
 
@@ -31,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain, count, pairwise
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
@@ -39,7 +39,6 @@ import torch
 import torch.distributed as dist
 from proof_bccd import surroundings
 from timing import interleaved
-from torch import nn
 
 from damo_yolo.loading.loader import TrainLoader
 from damo_yolo.models.zoo import build_detector
@@ -51,6 +50,7 @@ from damo_yolo.training.build import build_state
 from damo_yolo.training.config import DistillConfig, TrainConfig
 from damo_yolo.training.memory import noise
 from damo_yolo.training.progress import read_metrics
+from damo_yolo.training.ranks import data_parallel
 from damo_yolo.training.run import TrainJob, cpu_settings, loader_config
 from damo_yolo.training.schedule import average_decay
 
@@ -111,10 +111,10 @@ def overhead(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _over(more: Sequence[Seconds], less: Sequence[Seconds]) -> dict[str, float]:
-    """Return by which part the fastest round of a rung is slower than that of a lower one."""
+    """Return by which part the median round of a rung is slower than that of a lower one."""
     return {
-        "wall": round(min(s.wall for s in more) / min(s.wall for s in less) - 1, 4),
-        "cpu": round(min(s.cpu for s in more) / min(s.cpu for s in less) - 1, 4),
+        "wall": round(median(s.wall for s in more) / median(s.wall for s in less) - 1, 4),
+        "cpu": round(median(s.cpu for s in more) / median(s.cpu for s in less) - 1, 4),
     }
 
 
@@ -189,13 +189,7 @@ def bare_step(
     teacher = build_detector("damo-yolo-nm", num_classes=num_classes).eval() if distils else None
     state = build_state(config, num_classes=num_classes, device=cpu, teacher=teacher)
     state.model.train()
-    model = (
-        nn.parallel.DistributedDataParallel(
-            state.model, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
-        if dist.is_initialized()
-        else state.model
-    )
+    model = data_parallel(state.model, cpu)
     parts = 1 if config.accumulation == "auto" else config.accumulation
     precision = torch.bfloat16 if config.precision == "bf16" else torch.float32
 

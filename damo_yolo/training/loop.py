@@ -19,7 +19,7 @@ from damo_yolo.training.optim import set_learning_rate
 from damo_yolo.training.ranks import (
     DEFAULT_TIMEOUT_S,
     Meeting,
-    is_parallel,
+    data_parallel,
     mean_over_ranks,
     num_ranks,
 )
@@ -107,7 +107,7 @@ def prepare(
         state.model.detector.compile()
     return Run(
         state=state,
-        model=_wrap(state.model, device),
+        model=data_parallel(state.model, device),
         teacher=teacher,
         timeline=plan_timeline(config.schedule, loader.steps_per_epoch),
         reporter=reporter,
@@ -286,12 +286,3 @@ def _fail(run: Run, batch: Batch, losses: steps.StepLosses) -> None:
 
     is_finite = bool(torch.isfinite(losses.total))
     raise_not_finite(step, batch.keys, is_finite=is_finite, save=save)
-
-
-def _wrap(model: nn.Module, device: torch.device) -> nn.Module:
-    if not is_parallel():
-        return model
-    devices = [device] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(
-        model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from damo_yolo.errors import TrainingError
 
@@ -97,6 +97,16 @@ def num_ranks() -> int:
 def is_parallel() -> bool:
     """Tell whether more than one process trains."""
     return num_ranks() > 1
+
+
+def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return the model so wrapped that its gradients are means over all ranks."""
+    if not is_parallel():
+        return model
+    devices = [device] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:

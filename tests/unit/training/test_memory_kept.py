@@ -38,7 +38,7 @@ thread.join()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults as Linux counts them")
 def test_a_step_in_a_ray_worker_finds_the_memory_of_the_last_one() -> None:
-    """0 here; without the settings of Ray 4,500, without those of the allocator 200,000."""
+    """0 here; without the settings of Ray 4,500, without those of the allocator 4,000."""
     answer = subprocess.run(
         [sys.executable, "-c", STEPS],
         env=os.environ | LOCAL_SETTINGS,
