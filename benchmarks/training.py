@@ -4,7 +4,8 @@
     python benchmarks/training.py options                # benchmarks/results/training_options.json
 
 `overhead`: damo-yolo-ns at 320 pixels, batch 8, two ranks on two cores with half the batch each, in
-rungs that each add something; the first three take turns by round, before and after the last:
+rungs that each add something. They take turns: after every epoch of the last, Ray's processes stand
+still while the first three play a round each of ten steps:
 
 - `alone`: forward, losses, backward, update and average on one preloaded batch; each rank
   normalises over its own images and keeps its own gradients;
@@ -26,10 +27,11 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from itertools import chain, count, pairwise
+from contextlib import contextmanager, suppress
+from itertools import chain, count
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -93,11 +95,9 @@ def overhead(options: argparse.Namespace) -> dict[str, Any]:
     length = (f"schedule.epochs={options.epochs}", "schedule.max_steps=null")
     size = f"image_size={options.image_size}"
     config = load_config("small/twin").with_overrides((size, *length))
-    rungs = bare_ranks(options, config)
-    with tempfile.TemporaryDirectory() as folder:
-        rungs["ray"] = trained(options, config, f"{folder}/ray")
-    for name, found in bare_ranks(options, config).items():
-        rungs[name] += found
+    with bare_ranks(options, config) as play, tempfile.TemporaryDirectory() as folder:
+        play()  # warms up
+        rungs = trained(options, config, f"{folder}/ray", between=play)
     return {
         "step_s": {name: _listed(found) for name, found in rungs.items()},
         "ray_and_data": _over(rungs["ray"], rungs["together"]),
@@ -125,31 +125,42 @@ def _listed(found: Sequence[Seconds]) -> dict[str, list[float]]:
     }
 
 
-def bare_ranks(options: argparse.Namespace, config: TrainConfig) -> dict[str, list[Seconds]]:
-    """Return seconds of a step without Ray, by rung and round."""
+@contextmanager
+def bare_ranks(
+    options: argparse.Namespace, config: TrainConfig
+) -> Iterator[Callable[[], dict[str, Seconds]]]:
+    """Yield a function that plays a round without Ray: seconds of a step, by rung."""
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as folder, context.Pool(WORKERS) as pool:
-        job = TrainJob(
-            config=config,
-            shards_uri=options.shards,
-            plan_uri=options.plan,
-            out_uri="",
-            run_key="",
-        )
-        meeting = f"file://{folder}/meeting"
-        arguments = [(job, rank, meeting, options.repeats) for rank in range(WORKERS)]
-        ranks = pool.starmap(bare_rank, arguments, chunksize=1)
-    return {
-        name: [
-            Seconds(max(r.wall for r in rounds), mean(r.cpu for r in rounds))
-            for rounds in zip(*(rank[name] for rank in ranks), strict=True)
-        ]
-        for name in ranks[0]
-    }
+    job = TrainJob(
+        config=config, shards_uri=options.shards, plan_uri=options.plan, out_uri="", run_key=""
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        pipes, processes = [], []
+        for rank in range(WORKERS):
+            pipe, other_end = context.Pipe()
+            arguments = (job, rank, f"file://{folder}/meeting", other_end)
+            processes.append(context.Process(target=bare_rank, args=arguments, daemon=True))
+            processes[-1].start()
+            other_end.close()  # a rank that dies is an error here, not a silence
+            pipes.append(pipe)
+
+        def play() -> dict[str, Seconds]:
+            for pipe in pipes:
+                pipe.send("play")
+            found = [pipe.recv() for pipe in pipes]
+            return {
+                name: Seconds(max(f[name].wall for f in found), mean(f[name].cpu for f in found))
+                for name in found[0]
+            }
+
+        yield play
+        for pipe, process in zip(pipes, processes, strict=True):
+            pipe.send("end")
+            process.join()
 
 
-def bare_rank(job: TrainJob, rank: int, meeting: str, rounds: int) -> dict[str, list[Seconds]]:
-    """Return seconds of this rank's steps, by rung and round."""
+def bare_rank(job: TrainJob, rank: int, meeting: str, pipe: Connection) -> None:
+    """Send seconds of this rank's steps, by rung, whenever asked."""
     os.nice(RAY_NICENESS)
     config = job.config
     loader = TrainLoader(
@@ -161,24 +172,23 @@ def bare_rank(job: TrainJob, rank: int, meeting: str, rounds: int) -> dict[str, 
     alone = bare_step(config, num_classes)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS)
     together = bare_step(config, num_classes)
-    sides = {
+    rungs = {
         "alone": lambda: alone(batch),
         "together": lambda: together(batch),
         "loaded": lambda: together(next(stream)),
     }
-    found: dict[str, list[Seconds]] = {name: [] for name in sides}
     with cpu_settings(config):
-        for number in range(rounds + 1):
-            for name, step in sides.items():
+        while pipe.recv() == "play":
+            found = {}
+            for name, step in rungs.items():
                 dist.barrier()
                 start, cpu = time.perf_counter(), time.process_time()
                 for _ in range(ROUND_STEPS):
                     step()
                 wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-                if number:  # the first warms up
-                    found[name].append(Seconds(wall / ROUND_STEPS, cpu / ROUND_STEPS))
+                found[name] = Seconds(wall / ROUND_STEPS, cpu / ROUND_STEPS)
+            pipe.send(found)
     dist.destroy_process_group()
-    return found
 
 
 def bare_step(
@@ -210,12 +220,20 @@ def bare_step(
     return step
 
 
-def trained(options: argparse.Namespace, config: TrainConfig, folder: str) -> list[Seconds]:
-    """Return seconds a step of each epoch of a whole training but the first.
+def trained(
+    options: argparse.Namespace,
+    config: TrainConfig,
+    folder: str,
+    *,
+    between: Callable[[], dict[str, Seconds]],
+) -> dict[str, list[Seconds]]:
+    """Return seconds a step of each epoch of a whole training but the first, under "ray".
 
-    From the end of an epoch to the end of the next: data, collectives, checkpoint and all.
+    From the end of an epoch to the end of the next: data, collectives, checkpoint and all. After
+    each, all of Ray stands still while `between` plays; what that found is in the other rows.
     """
-    marks: dict[int, tuple[float, float]] = {}  # by step: wall and processor seconds so far
+    rungs: dict[str, list[Seconds]] = {"ray": []}
+    strangers = {child.pid for child in psutil.Process().children(recursive=True)}
 
     def train() -> None:
         train_detector(
@@ -228,26 +246,53 @@ def trained(options: argparse.Namespace, config: TrainConfig, folder: str) -> li
 
     with ThreadPoolExecutor(1) as pool:
         training = pool.submit(train)
+        last: dict[str, Any] | None = None
+        last_cpu = stood_still = 0.0
         while not training.done():
-            lines = [record for record in read_metrics(folder) if record["kind"] == "epoch"]
-            if lines and lines[-1]["step"] not in marks:
-                marks[lines[-1]["step"]] = lines[-1]["time"], worker_seconds()
             time.sleep(0.1)
+            lines = [record for record in read_metrics(folder) if record["kind"] == "epoch"]
+            if not lines or lines[-1] == last:
+                continue
+            children = psutil.Process().children(recursive=True)
+            ray = [child for child in children if child.pid not in strangers]
+            cpu = worker_seconds(ray)
+            if not cpu:  # the workers are gone
+                break
+            if last:
+                steps_taken = lines[-1]["step"] - last["step"]
+                wall = lines[-1]["time"] - last["time"] - stood_still
+                rungs["ray"].append(Seconds(wall / steps_taken, (cpu - last_cpu) / steps_taken))
+            last, last_cpu = lines[-1], cpu
+            start = time.perf_counter()
+            with standing_still(ray):
+                for name, seconds in between().items():
+                    rungs.setdefault(name, []).append(seconds)
+            stood_still = time.perf_counter() - start
         training.result()
-    whole = [mark for mark in sorted(marks.items()) if mark[1][1] > 0]  # workers may be gone
-    return [
-        Seconds((after[0] - before[0]) / (end - start), (after[1] - before[1]) / (end - start))
-        for (start, before), (end, after) in pairwise(whole)
-    ]
+    return rungs
 
 
-def worker_seconds() -> float:
-    """Return the processor seconds that the workers of this process have used, per worker."""
-    total = 0.0
-    for child in psutil.Process().children(recursive=True):
+@contextmanager
+def standing_still(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """Stop processes for the length of the block."""
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            if "RayTrainWorker" in " ".join(child.cmdline()):
-                used = child.cpu_times()
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def worker_seconds(processes: Sequence[psutil.Process]) -> float:
+    """Return the processor seconds that Ray's workers among them have used, per worker."""
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                used = process.cpu_times()
                 total += used.user + used.system
     return total / WORKERS
 

@@ -99,8 +99,11 @@ def launch(job: TrainJob, config: LaunchConfig) -> None:
             run_training(job, device=_own_device(config), launcher=launcher)
         return
     _check_elastic(job, config)
-    with connect(num_cpus=config.num_workers), on_sigterm(lambda: ask_to_stop(job.out_uri)):
-        _fit(job, config)
+    with (
+        connect(num_cpus=config.num_workers) as is_own,
+        on_sigterm(lambda: ask_to_stop(job.out_uri)),
+    ):
+        _fit(job, config, ends_alone=is_own)
 
 
 def _check_elastic(job: TrainJob, config: LaunchConfig) -> None:
@@ -136,20 +139,23 @@ def _submit(job: TrainJob, config: LaunchConfig) -> None:
     run_rayjob(manifest, timeout_s=config.rayjob.timeout_s)
 
 
-def _fit(job: TrainJob, config: LaunchConfig) -> None:
+def _fit(job: TrainJob, config: LaunchConfig, *, ends_alone: bool) -> None:
     if config.min_workers:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", ELASTIC_START_S)
     import ray.train  # noqa: PLC0415 - reads its settings when imported: `connect` goes first
-    from ray.train.torch import TorchTrainer  # noqa: PLC0415
 
-    from damo_yolo.training.ray_backend import StoppableTorchConfig  # noqa: PLC0415
+    from damo_yolo.training.ray_backend import (  # noqa: PLC0415
+        LeanTorchTrainer,
+        StoppableTorchConfig,
+    )
 
     storage_uri = storage.join(job.out_uri, RAY_FOLDER)
     if not storage.is_remote(storage_uri):
         storage_uri = str(Path(storage_uri).resolve())  # workers run in Ray's own folder
         shutil.rmtree(storage_uri, ignore_errors=True)  # of an attempt that was killed
-    trainer = TorchTrainer(
-        train_loop_per_worker,  # type: ignore[arg-type]  # Ray hands the return value back
+    trainer = LeanTorchTrainer(
+        train_loop_per_worker,
+        ends_alone=ends_alone,
         train_loop_config=job.model_dump(mode="json"),
         torch_config=StoppableTorchConfig(
             backend="nccl" if config.use_gpu else "gloo", timeout_s=int(config.timeout_s)

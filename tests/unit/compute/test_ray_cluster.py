@@ -1,5 +1,6 @@
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,9 +26,14 @@ class _Ray:
     def shutdown(self) -> None:
         self.calls.append(("shutdown", {}))
 
+    def kill_log_monitor(self, **settings: object) -> None:
+        self.calls.append(("end log monitor", settings))
+
 
 def _install(monkeypatch: pytest.MonkeyPatch, ray: _Ray, *, address: str = "") -> None:
     monkeypatch.setitem(sys.modules, "ray", ray)
+    private = SimpleNamespace(worker=SimpleNamespace(_global_node=ray))
+    monkeypatch.setitem(sys.modules, "ray._private", private)
     monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": address} if address else {})
 
 
@@ -35,10 +41,11 @@ def test_a_local_cluster_is_started_quietly_and_stopped(monkeypatch: pytest.Monk
     ray = _Ray()
     _install(monkeypatch, ray)
 
-    with ray_cluster.connect(num_cpus=64):
+    with ray_cluster.connect(num_cpus=64) as is_own:
         assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert is_own
 
-    assert [name for name, _ in ray.calls] == ["init", "shutdown"]
+    assert [name for name, _ in ray.calls] == ["init", "end log monitor", "shutdown"]
     assert ray.calls[0][1]["num_cpus"] == 64
     assert ray.calls[0][1]["address"] == "local", "not one that somebody else left running"
     assert ray.calls[0][1]["include_dashboard"] is False
@@ -66,10 +73,20 @@ def test_a_connection_of_the_process_is_used_and_kept(monkeypatch: pytest.Monkey
     ray = _Ray(is_up=True)
     _install(monkeypatch, ray)
 
-    with ray_cluster.connect():
-        pass
+    with ray_cluster.connect() as is_own:
+        assert not is_own
 
     assert ray.calls == []
+
+
+def test_a_dashboard_keeps_what_feeds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = _Ray()
+    _install(monkeypatch, ray)
+
+    with ray_cluster.connect(include_dashboard=True):
+        pass
+
+    assert [name for name, _ in ray.calls] == ["init", "shutdown"]
 
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
