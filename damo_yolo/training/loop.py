@@ -158,7 +158,8 @@ def _end_epoch(run: Run, epoch: int, extra: dict[str, float], *, is_last: bool) 
     state.quarantine.merge(state.config.max_broken_share)
     record = _record("epoch", run, state.epoch_window, epoch) | extra
     record |= {"memory_mib": round(memory_mib(run.device), 1), "left_s": _left_s(run)}
-    record |= {"samples": state.samples.text, "broken": len(state.quarantine.keys)}
+    broken = sorted(state.quarantine.keys)
+    record |= {"samples": state.samples.text, "broken": len(broken), "broken_images": broken}
     record |= {"workers": num_ranks()}
     record |= _validate(run, epoch, is_last=is_last)
     state.epoch_window = Meter()

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from damo_yolo import storage
+from damo_yolo.training.seen import NAMED
 
 FILE_NAME = "metrics.jsonl"
 LOG_NAME = "train.log"
@@ -123,9 +124,15 @@ def describe(record: Record) -> str:
     parts += [f"AP {record['ap']:.3f}, AP50 {record['ap50']:.3f}"] if "ap" in record else []
     parts += [f"{record['images_per_s']:.1f} images/s"]
     parts += [f"{record['memory_mib']:.0f} MiB"] if "memory_mib" in record else []
-    parts += [f"{record['broken']} broken images"] if record.get("broken") else []
+    parts += [_broken_images(record)] if record.get("broken") else []
     parts += [f"{_clock(record['left_s'])} left"] if record.get("left_s") else []
     return f"{where}: {', '.join(parts)}"
+
+
+def _broken_images(record: Record) -> str:
+    names = record.get("broken_images", ())
+    text = ", ".join(names[:NAMED]) + ", …" * (len(names) > NAMED)
+    return f"{record['broken']} broken images" + (f" ({text})" if text else "")
 
 
 def _clock(seconds: float) -> str:

@@ -13,8 +13,8 @@ GO_ON, FINISH, PAUSE = range(3)
 
 Record = dict[str, Any]
 """One line of metrics: `kind` ("step" or "epoch"), `step` (updates done), numbers by name; the line
-of an epoch also has `samples`, a fingerprint of every image of every step so far, and `workers`,
-the number of ranks that ended it."""
+of an epoch also has `samples`, a fingerprint of every image of every step so far, `workers`, the
+number of ranks that ended it, and `broken_images`, the names of all that cannot be decoded."""
 
 
 class PausedError(TrainingError):

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 MODULUS = 2**64
 NAMED = 5
-"""Broken images that an error lists."""
+"""Broken images that an error or a line of the log lists."""
 
 
 @dataclass

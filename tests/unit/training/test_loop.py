@@ -381,7 +381,9 @@ def test_broken_images_are_counted_and_too_many_stop_the_run(
     with pytest.raises(TrainingError, match=r"3 of 20 .* coco/0, coco/1, coco/2"):
         train(state, Broken(), reporter)
 
-    assert [r["broken"] for r in reporter.records if r["kind"] == "epoch"] == [1, 2]
+    epochs = [r for r in reporter.records if r["kind"] == "epoch"]
+    assert [r["broken"] for r in epochs] == [1, 2]
+    assert [r["broken_images"] for r in epochs] == [["coco/0"], ["coco/0", "coco/1"]]
 
 
 def test_a_compiled_detector_keeps_its_names(tmp_path: Path, tiny_config: TrainConfig) -> None:

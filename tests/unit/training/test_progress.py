@@ -49,13 +49,22 @@ def test_a_line_for_people_names_the_teacher_only_when_there_is_one() -> None:
 def test_a_line_of_an_epoch_says_what_a_person_wants_to_know() -> None:
     record = _record(40, kind="epoch") | {
         "qfl": 0.5, "giou": 1.0, "dfl": 0.25, "lr": 0.004, "memory_mib": 537.4,
-        "left_s": 3725.0, "ap": 0.312, "ap50": 0.5, "broken": 2,
+        "left_s": 3725.0, "ap": 0.312, "ap50": 0.5,
+        "broken": 2, "broken_images": ["toy/3", "toy/7"],
     }  # fmt: skip
 
     assert describe(record) == (
         "epoch 1 done, step 40: loss 2.000, qfl 0.500, giou 1.000, dfl 0.250, lr 4.00e-03, "
-        "AP 0.312, AP50 0.500, 10.0 images/s, 537 MiB, 2 broken images, 1:02:05 left"
+        "AP 0.312, AP50 0.500, 10.0 images/s, 537 MiB, 2 broken images (toy/3, toy/7), "
+        "1:02:05 left"
     )
+
+
+def test_a_line_names_the_first_broken_images() -> None:
+    names = [f"toy/{n}" for n in range(7)]
+    record = _record(40, kind="epoch") | {"broken": 7, "broken_images": names}
+
+    assert "7 broken images (toy/0, toy/1, toy/2, toy/3, toy/4, …)" in describe(record)
 
 
 def test_the_log_for_people_has_one_line_an_epoch_also_after_a_restart(tmp_path: Path) -> None:
