@@ -64,6 +64,9 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=160)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=MAIN_KINDS)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--init", default="", help="weights that every student starts from")
+    parser.add_argument("--init-teacher", default="", help="and the teacher")
+    parser.add_argument("--set", nargs="+", default=[], help="other settings of every run")
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()
     work = options.work.resolve()
@@ -75,13 +78,26 @@ def main() -> None:
         return
     prepare(work)
     most = max(options.steps)
-    teacher = train(work, "teacher", settings(options, steps=most, seed=0), "sample/teacher")
+    teacher = train(
+        work,
+        "teacher",
+        settings(options, steps=most, seed=0),
+        "sample/teacher",
+        init_uri=options.init_teacher,
+    )
     for steps in options.steps:
         for seed in options.seeds:
             for kind in options.kinds:
                 changes = (*settings(options, steps=steps, seed=seed), *KINDS[kind])
                 uri = {"alone": "", "random": random_teacher(work, options)}.get(kind, teacher)
-                train(work, f"{kind}-{steps}-{seed}", changes, "sample/student", teacher_uri=uri)
+                train(
+                    work,
+                    f"{kind}-{steps}-{seed}",
+                    changes,
+                    "sample/student",
+                    teacher_uri=uri,
+                    init_uri=options.init,
+                )
 
 
 def settings(options: argparse.Namespace, *, steps: int, seed: int) -> tuple[str, ...]:
@@ -90,6 +106,7 @@ def settings(options: argparse.Namespace, *, steps: int, seed: int) -> tuple[str
         f"image_size={options.image_size}",
         f"schedule.max_steps={steps}",
         f"seed={seed}",
+        *options.set,
     )
 
 
@@ -117,7 +134,13 @@ def random_teacher(work: Path, options: argparse.Namespace) -> str:
 
 
 def train(
-    work: Path, name: str, changes: tuple[str, ...], recipe: str, *, teacher_uri: str = ""
+    work: Path,
+    name: str,
+    changes: tuple[str, ...],
+    recipe: str,
+    *,
+    teacher_uri: str = "",
+    init_uri: str = "",
 ) -> str:
     """Train and evaluate one run, unless it is there or another process is at it."""
     folder = work / name
@@ -131,6 +154,7 @@ def train(
         out_uri=str(folder),
         config=config,
         teacher_uri=teacher_uri,
+        init_uri=init_uri,
         num_workers=0,
     )
     score = evaluate_model(
@@ -215,6 +239,7 @@ def write_table(work: Path, result_file: Path) -> None:
         result = json.loads((path.parent.parent / "result.json").read_text())
         curve = [
             {"step": line["step"], "loss": round(line["qfl"] + line["giou"] + line["dfl"], 4)}
+            | {name: round(line[name], 4) for name in ("ap", "ap50") if name in line}
             for line in read_metrics(str(path.parent.parent))
             if line["kind"] == "epoch"
         ]

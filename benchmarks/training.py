@@ -199,6 +199,8 @@ def bare_step(
     teacher = build_detector("damo-yolo-nm", num_classes=num_classes).eval() if distils else None
     state = build_state(config, num_classes=num_classes, device=cpu, teacher=teacher)
     state.model.train()
+    if config.compile:
+        state.model.detector.compile()
     model = data_parallel(state.model, cpu)
     parts = 1 if config.accumulation == "auto" else config.accumulation
     precision = torch.bfloat16 if config.precision == "bf16" else torch.float32
@@ -305,6 +307,7 @@ def prices(options: argparse.Namespace) -> dict[str, Any]:
         "channels_last=false": plain.with_overrides(["channels_last=false"]),
         "precision=bf16": plain.with_overrides(["precision=bf16"]),
         "accumulation=2": plain.with_overrides(["accumulation=2"]),
+        "compile=true": plain.with_overrides(["compile=true"]),
         "optimizer.kind=sgd": plain.with_overrides(["optimizer.kind=sgd"]),
         "distill from nm": plain.model_copy(update={"distill": DistillConfig()}),
         "3 classes, not 701": plain,
