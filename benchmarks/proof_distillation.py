@@ -262,7 +262,7 @@ def write_table(work: Path, result_file: Path) -> None:
         if any(run["kind"] == kind and run["steps"] == steps for run in runs)
     ]
     report = {
-        "command": "python benchmarks/proof_distillation.py run W; ... table W",
+        "command": "python benchmarks/proof_distillation.py run W; ... table W (docs/training.md)",
         "teacher": {"ap": round(teacher["ap"], 4), "ap50": round(teacher["ap50"], 4)},
         "table": table,
         "runs": runs,
