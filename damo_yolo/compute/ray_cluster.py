@@ -81,9 +81,10 @@ def _start(num_cpus: int | None, *, include_dashboard: bool) -> None:
 
 
 def _end_log_monitor() -> None:
-    """End the process that looks into every log ten times a second, for a driver that listens.
+    """End the process that reads every log ten times a second for drivers that listen.
 
-    None does; on two cores it costs 4 % of a training step. `ray.init` has no setting for it.
+    On two cores it costs 4 % of a training step; `ray.init` has no setting for it. The driver that
+    starts the cluster does not listen, and what a user must know is in files or errors.
     """
     from ray._private import worker
 

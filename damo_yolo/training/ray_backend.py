@@ -5,7 +5,7 @@ backend asks for at the start.
 
 Every actor of Ray wakes a hundred times a second whatever it does, and ranks that meet in every
 batch normalisation wait for each other whenever one of them is held up: on two cores four idle
-actors slow a step down by seven per cent (benchmarks/README.md).
+actors slow a step down by seven per cent (docs/decisions/0006-ray-without-helpers.md).
 """
 
 from dataclasses import dataclass
