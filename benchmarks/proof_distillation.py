@@ -9,7 +9,8 @@ weights for every kind of a seed; AP on the validation images. `paper` distils a
 `aligned` as the sample's recipe does: the align modules learn alone for the first quarter; `random`
 is that with a teacher that was never trained. `--kinds` has two more: no clipping, four times the
 weight. With `--init` and `--init-teacher` all start from trained weights, and shards that lie in W
-already are used in place of the sample (docs/training.md). One core a run: several `run` commands on the same folder share the work.
+already are used in place of the sample (docs/training.md). One core a run: several `run` commands
+on the same folder share the work.
 """
 
 import argparse
