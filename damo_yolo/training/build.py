@@ -18,7 +18,7 @@ from damo_yolo.models.zoo import build_detector, short_name
 from damo_yolo.training.config import TrainConfig
 from damo_yolo.training.ema import WeightAverage
 from damo_yolo.training.optim import build_optimizer
-from damo_yolo.training.ranks import is_parallel
+from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S, is_parallel
 from damo_yolo.training.state import TrainState, seed_everything, write_tensors
 from damo_yolo.training.step import TrainedModel
 from damo_yolo.training.sync_norm import share_statistics
@@ -32,6 +32,7 @@ def build_state(
     num_classes: int,
     device: torch.device,
     teacher: Detector | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> TrainState:
     """Build the state of step 0; equal on every rank, as weights are drawn from the seed.
 
@@ -40,6 +41,7 @@ def build_state(
         num_classes: of the label space.
         device: where the state lives.
         teacher: whose neck widths the align modules meet.
+        timeout_s: how long ranks wait for each other within a step.
     """
     seed_everything(config.seed)
     own = {} if config.activation is None else {"activation": config.activation}
@@ -56,7 +58,7 @@ def build_state(
         distillation = ChannelWiseDistillation(detector.neck_channels, teacher.neck_channels)
     model = TrainedModel(detector, DetectionLoss(config.loss), distillation)
     if is_parallel():
-        share_statistics(model.detector, device)
+        share_statistics(model.detector, device, timeout_s=timeout_s)
     _place(model, device, config)
     return TrainState(
         config=config,

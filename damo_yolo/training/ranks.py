@@ -4,7 +4,6 @@ Every function here is a collective: all ranks call it at the same step, or none
 """
 
 import re
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -12,11 +11,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from damo_yolo.errors import TrainingError
+from damo_yolo.training.exchange import Exchange, LostPeersError
 
 DEFAULT_TIMEOUT_S = 600.0
 LAST_LOOK_S = 5.0
 """After a collective has failed: how long to wait for ranks that still come."""
-
 
 _BROKEN = re.compile(r"Timed out|timed out|Connection (closed|reset|refused)|Broken pipe")
 """In what gloo says when a collective fails: a plain RuntimeError."""
@@ -39,54 +38,37 @@ class Meeting:
             timeout_s: how long the first rank waits for the last one.
         """
         self._timeout_s = timeout_s
-        self._group = None
-        if is_parallel():
-            limit = timedelta(seconds=timeout_s)
-            self._group = dist.new_group(backend="gloo", timeout=limit)
+        self._exchange = Exchange(timeout_s) if is_parallel() else None
 
     def agree(self, wish: int) -> int:
         """Wait for all ranks, and return the largest of their wishes.
 
         Raises:
-            LostRankError: a rank does not come, by its number.
+            LostRankError: ranks do not come, by their numbers.
         """
-        if self._group is None:
+        if self._exchange is None:
             return wish
-        self._wait(self._timeout_s)
-        wishes = torch.tensor([wish])
-        dist.all_reduce(wishes, dist.ReduceOp.MAX, group=self._group)
-        return int(wishes)
+        return self._meet(self._exchange, wish)
 
     def explain(self, error: RuntimeError) -> None:
         """Raise `LostRankError` in place of a collective's error where a rank is missing.
 
         Every rank that is still alive gets such an error, and comes here.
         """
-        is_collective = isinstance(error, dist.DistError) or _BROKEN.search(str(error))
-        if self._group is not None and is_collective:
-            self._wait(LAST_LOOK_S)
+        known = isinstance(error, dist.DistError | LostPeersError)
+        if self._exchange is not None and (known or _BROKEN.search(str(error))):
+            self._exchange.wait_at_most(min(LAST_LOOK_S, self._timeout_s))
+            self._meet(self._exchange, 0)
 
-    def _wait(self, timeout_s: float) -> None:
-        limit = timedelta(seconds=timeout_s)
+    def _meet(self, exchange: Exchange, wish: int) -> int:
         try:
-            dist.monitored_barrier(self._group, timeout=limit, wait_all_ranks=True)
-        except RuntimeError as error:
+            return int(exchange.gather(torch.tensor([float(wish)])).max())
+        except LostPeersError as error:
+            ranks = ", ".join(str(rank) for rank in error.ranks)
             raise LostRankError(
-                f"{_lost_ranks(str(error))} did not come to the next step within {timeout_s:.0f} s",
+                f"rank {ranks} did not come to the next step ({error.reason})",
                 fix="look at its log and its machine, then run again: the last checkpoint is whole",
             ) from error
-
-
-def _lost_ranks(message: str) -> str:
-    """Return who is missing, from what a monitored barrier says.
-
-    >>> _lost_ranks("[Rank 0]: Ranks 1, 3 failed to pass monitoredBarrier in 1000 ms")
-    'rank 1, 3'
-    >>> _lost_ranks("Rank 1 successfully reached monitoredBarrier, but received errors from rank 0")
-    'rank 0'
-    """
-    named = re.search(r"Ranks? ([\d, ]*\d) failed to pass", message)
-    return f"rank {named[1]}" if named else "rank 0"  # who keeps the list
 
 
 def num_ranks() -> int:

@@ -142,7 +142,13 @@ def run_training(
         rank=rank,
         world_size=world_size,
     )
-    state = build_state(config, num_classes=len(space), device=device, teacher=teacher)
+    state = build_state(
+        config,
+        num_classes=len(space),
+        device=device,
+        teacher=teacher,
+        timeout_s=job.timeout_s,
+    )
     state.quarantine.num_images = loader.num_images
     folder = storage.join(job.out_uri, CHECKPOINT_FOLDER)
     is_resumed = load_state(state, folder, run_key=job.run_key, rank=rank)

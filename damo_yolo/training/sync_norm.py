@@ -91,7 +91,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         return y
 
 
-def share_statistics(model: nn.Module, device: torch.device) -> None:
+def share_statistics(
+    model: nn.Module, device: torch.device, *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> None:
     """Let every batch normalisation of a model see the images of all ranks; changes it in place.
 
     A collective.
@@ -99,11 +101,12 @@ def share_statistics(model: nn.Module, device: torch.device) -> None:
     Args:
         model: on any device, its weights stay.
         device: where it will train.
+        timeout_s: how long a rank waits for the statistics of another.
     """
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return
-    exchange = Exchange(DEFAULT_TIMEOUT_S)
+    exchange = Exchange(timeout_s)
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SyncBatchNorm2d

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from damo_yolo.training.reporter import GO_ON
 from damo_yolo.training.sync_norm import share_statistics
 
 WORLD_SIZE, POISONED_RANK, POISONED_STEP = 2, 1, 2
+SLEEPY_RANK, SLEEP_S, TIMEOUT_S = 1, 10.0, 2.0
 
 
 class _Loader:
@@ -99,8 +101,27 @@ def _normalised(rank: int) -> dict[str, list[float]]:
     }
 
 
+def _hang(rank: int, config: TrainConfig) -> str:
+    """Take part in a training in which one rank sleeps; return what the other says of it."""
+    cpu = torch.device("cpu")
+    state = build_state(config, num_classes=2, device=cpu, timeout_s=TIMEOUT_S)
+
+    def sleep_in_the_second_step(*_: Any) -> None:
+        if state.position.step == 1 and rank == SLEEPY_RANK:
+            time.sleep(SLEEP_S)
+
+    state.model.detector.register_forward_pre_hook(sleep_in_the_second_step)
+    try:
+        train(state, _Loader(rank), _Reporter(), timeout_s=TIMEOUT_S)
+    except TrainingError as error:
+        return error.problem
+    except RuntimeError as error:  # who slept finds the others gone
+        return str(error)
+    return ""
+
+
 def main(rank: int, folder: Path) -> None:
-    """Take part in a normalisation, then in a training that fails on one rank."""
+    """Take part in a normalisation, then in trainings in which one rank fails, or hangs."""
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD_SIZE)
     torch.set_num_threads(1)
@@ -116,7 +137,7 @@ def main(rank: int, folder: Path) -> None:
     except TrainingError as error:
         answer |= {"problem": error.problem, "fix": error.fix, "step": state.position.step}
     weights = [p.double().sum().item() for p in state.model.detector.parameters()]
-    answer["weights"] = weights
+    answer |= {"weights": weights, "hangs": _hang(rank, config)}
     (folder / f"{rank}.json").write_text(json.dumps(answer))
     dist.destroy_process_group()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from damo_yolo.training.ranks import Meeting, _lost_ranks
+from damo_yolo.training.ranks import Meeting
 from damo_yolo.training.reporter import PAUSE
 
 
@@ -26,12 +26,8 @@ def test_a_rank_that_stays_away_is_named_and_wishes_are_shared(
     answers = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert [answer["agreed"] for answer in answers] == [PAUSE, PAUSE], "rank 1 wished so"
     problem = answers[1 - hanging_rank]["problem"]
-    assert problem == f"rank {hanging_rank} did not come to the next step within 3 s"
+    assert problem == (f"rank {hanging_rank} did not come to the next step (no answer within 3 s)")
 
 
 def test_a_process_alone_waits_for_nobody() -> None:
     assert Meeting(timeout_s=1.0).agree(PAUSE) == PAUSE
-
-
-def test_several_lost_ranks_are_all_named() -> None:
-    assert _lost_ranks("[Rank 0]: Ranks 1, 3 failed to pass monitoredBarrier") == "rank 1, 3"

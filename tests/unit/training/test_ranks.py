@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from damo_yolo.training.exchange import Exchange
+from damo_yolo.training.exchange import Exchange, LostPeersError
 from damo_yolo.training.ranks import gather_objects, mean_over_ranks
 
 
@@ -48,19 +48,29 @@ def test_a_batch_norm_sees_the_images_of_all_ranks(answers: list[dict[str, Any]]
             torch.testing.assert_close(torch.tensor(answer["norm"][key]), expected)
 
 
-def test_a_rank_that_is_gone_is_an_error_and_no_endless_wait() -> None:
-    """What the loop turns into the name of the missing rank."""
-    ours, theirs = socket.socketpair()
+def test_ranks_that_hang_or_are_gone_are_all_named() -> None:
+    """What the loop turns into an error that a user can act on."""
+    pairs = {rank: socket.socketpair() for rank in (1, 2, 4)}
     exchange = Exchange.__new__(Exchange)
-    exchange._rank, exchange._peers = 0, {1: ours}
-    ours.settimeout(0.05)
+    exchange._rank, exchange._peers = 0, {rank: ours for rank, (ours, _) in pairs.items()}
+    exchange.wait_at_most(0.05)
+    pairs[2][1].sendall(bytes(8))
 
-    with pytest.raises(RuntimeError, match="Timed out"):
+    with pytest.raises(LostPeersError, match="no answer within 0 s") as hanging:
         exchange.gather(torch.zeros(2))
-    theirs.close()
-    with pytest.raises(RuntimeError, match="Connection closed"):
+    assert hanging.value.ranks == (1, 4)
+
+    for _, theirs in pairs.values():
+        theirs.close()
+    with pytest.raises(LostPeersError, match="connection closed") as gone:
         exchange.gather(torch.zeros(2))
+    assert gone.value.ranks == (1, 2, 4)
     exchange.close()
+
+
+def test_a_rank_that_hangs_within_a_step_is_named(answers: list[dict[str, Any]]) -> None:
+    """The other one waits for its statistics no longer than it was told to."""
+    assert answers[0]["hangs"] == "rank 1 did not come to the next step (no answer within 2 s)"
 
 
 def test_ranks_stay_equal_though_one_has_no_object(answers: list[dict[str, Any]]) -> None:
