@@ -14,9 +14,10 @@ still while the first three play a round each of ten steps:
 - `ray`: a training under Ray Train, from the end of one epoch to the end of the next: loader,
   logging, checkpoints and all.
 
-What Ray and data cost is `ray` against `together`. Medians of the rounds are compared, by the clock
-and by the processor time of a rank, which other work on the machine disturbs less but which holds
-no waiting.
+What Ray and data cost is `ray` against `together`. Medians of the rounds of a launch are compared,
+by the clock and by the processor time of a rank, which other work on the machine disturbs less but
+which holds no waiting. Two launches of the very same loop differ by up to 6 % of a step, so all of
+it is launched several times, and the mean is what counts.
 
 `options`: one process, one preloaded batch, each option switched alone, interleaved, CPU seconds.
 """
@@ -33,7 +34,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain, count
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Any, NamedTuple
 
 import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
@@ -77,7 +78,8 @@ def main() -> None:
     parser.add_argument("part", choices=("overhead", "options"))
     parser.add_argument("shards", nargs="?", default="")
     parser.add_argument("plan", nargs="?", default="")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--launches", type=int, default=5, help="each of new processes")
+    parser.add_argument("--epochs", type=int, default=3, help="of a launch")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--image-size", type=int, default=SIDE)
     options = parser.parse_args()
@@ -93,14 +95,17 @@ def overhead(options: argparse.Namespace) -> dict[str, Any]:
     length = (f"schedule.epochs={options.epochs}", "schedule.max_steps=null")
     size = f"image_size={options.image_size}"
     config = load_config("small/twin").with_overrides((size, *length))
-    with bare_ranks(options, config) as play, tempfile.TemporaryDirectory() as folder:
-        play()  # warms up
-        rungs = trained(options, config, f"{folder}/ray", between=play)
+    launches = []
+    for number in range(options.launches):
+        with bare_ranks(options, config) as play, tempfile.TemporaryDirectory() as folder:
+            play()  # warms up
+            launches.append(trained(options, config, f"{folder}/ray", between=play))
+        print(f"launch {number + 1}: {_over(launches[-1:], 'ray', 'together')}", flush=True)
     return {
-        "step_s": {name: _listed(found) for name, found in rungs.items()},
-        "ray_and_data": _over(rungs["ray"], rungs["together"]),
-        "data": _over(rungs["loaded"], rungs["together"]),
-        "exchange": _over(rungs["together"], rungs["alone"]),
+        "step_s": [{name: _listed(s) for name, s in rungs.items()} for rungs in launches],
+        "ray_and_data": _over(launches, "ray", "together"),
+        "data": _over(launches, "loaded", "together"),
+        "exchange": _over(launches, "together", "alone"),
         "image_size": options.image_size,
         "global_batch": BATCH,
         "workers": WORKERS,
@@ -108,12 +113,28 @@ def overhead(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _over(more: Sequence[Seconds], less: Sequence[Seconds]) -> dict[str, float]:
-    """Return by which part the median round of a rung is slower than that of a lower one."""
-    return {
-        "wall": round(median(s.wall for s in more) / median(s.wall for s in less) - 1, 4),
-        "cpu": round(median(s.cpu for s in more) / median(s.cpu for s in less) - 1, 4),
-    }
+def _over(
+    launches: Sequence[dict[str, list[Seconds]]], more: str, less: str
+) -> dict[str, dict[str, Any]]:
+    """Return by which part the median round of a rung is slower than that of another.
+
+    The mean of all launches, its standard error, and each.
+    """
+    found = {}
+    for clock in Seconds._fields:
+        parts = [
+            median(getattr(s, clock) for s in rungs[more])
+            / median(getattr(s, clock) for s in rungs[less])
+            - 1
+            for rungs in launches
+        ]
+        error = stdev(parts) / len(parts) ** 0.5 if len(parts) > 1 else None
+        found[clock] = {
+            "mean": round(mean(parts), 4),
+            "standard_error": None if error is None else round(error, 4),
+            "launches": [round(part, 4) for part in parts],
+        }
+    return found
 
 
 def _listed(found: Sequence[Seconds]) -> dict[str, list[float]]:

@@ -8,85 +8,92 @@ a hundred times a second. Batch normalisation asks two hundred times a step.
 import os
 import socket
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 _RANK = struct.Struct("!i")
-LAST_LOOK_S = 1.0
-"""Once one rank has not answered: how long to wait for each of the others, to name all."""
+LEAST_S, LAST_LOOK_S = 1.0, 5.0
+"""How long to wait for a rank at least, whatever the others took of the time; and at most once
+another is lost, so that all who are missing get named."""
 
 
 class LostPeersError(RuntimeError):
     """Ranks that did not answer.
 
     Attributes:
-        ranks: their numbers, ascending.
-        reason: what was seen of the one that was missed first.
+        reasons: what was seen of each, by rank.
     """
 
-    def __init__(self, ranks: Sequence[int], reason: str) -> None:
-        self.ranks, self.reason = tuple(ranks), reason
-        super().__init__(f"ranks {self.ranks}: {reason}")
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        self.reasons = dict(sorted(reasons.items()))
+        super().__init__(self.reasons)  # what pickle calls the class with
+
+    def __str__(self) -> str:
+        """Name them.
+
+        >>> str(LostPeersError({2: "10.0.0.7 closed the connection"}))
+        'rank 2: 10.0.0.7 closed the connection'
+        """
+        return "; ".join(f"rank {rank}: {reason}" for rank, reason in self.reasons.items())
+
+
+class Peer(NamedTuple):
+    """Another rank."""
+
+    host: str
+    connection: socket.socket
 
 
 class Exchange:
-    """One connection between any two ranks of the process group."""
+    """One connection between any two ranks of the process group; `open_exchange` makes them."""
 
-    def __init__(self, timeout_s: float) -> None:
-        """Open it; a collective.
+    def __init__(self, rank: int, peers: Mapping[int, Peer], timeout_s: float) -> None:
+        """Take open connections.
 
         Args:
-            timeout_s: how long a rank waits for another's vector.
+            rank: of this process.
+            peers: all others, by rank.
+            timeout_s: how long this rank waits for the vectors of the others.
         """
-        self._rank, size = dist.get_rank(), dist.get_world_size()
-        with socket.create_server((_own_host(), 0), backlog=size) as server:
-            server.settimeout(timeout_s)
-            addresses = _gathered(server.getsockname())
-            self._peers = {rank: _call(addresses[rank], self._rank) for rank in range(self._rank)}
-            while len(self._peers) < size - 1:  # those of a higher rank call
-                peer, _ = server.accept()
-                self._peers[_RANK.unpack(_receive(peer, _RANK.size))[0]] = peer
-        for peer in self._peers.values():
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.wait_at_most(timeout_s)
+        self._rank, self._peers, self.timeout_s = rank, peers, timeout_s
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Exchange":
         """Return itself: copies of a model talk to the same ranks."""
         return self
 
-    def wait_at_most(self, timeout_s: float) -> None:
-        """Change how long this rank waits for another's vector."""
-        for peer in self._peers.values():
-            peer.settimeout(timeout_s)
-
     def gather(self, values: Tensor) -> Tensor:
         """Return (ranks, n) the (n,) float32 values of every rank; a collective.
 
         Raises:
-            LostPeersError: ranks that do not answer, or are gone.
+            LostPeersError: ranks that do not answer, or are gone. All connections are closed then:
+                the others need not wait for this rank.
         """
         own = values.contiguous().numpy().tobytes()
         found: dict[int, bytes | bytearray] = {self._rank: own}
         lost: dict[int, str] = {}
+        deadline = time.monotonic() + self.timeout_s
         for rank, peer in self._peers.items():
             try:
-                peer.sendall(own)
+                peer.connection.settimeout(self.timeout_s)
+                peer.connection.sendall(own)
             except OSError as error:
                 lost[rank] = _reason(peer, error)
         for rank, peer in self._peers.items():
-            if lost:
-                peer.settimeout(LAST_LOOK_S)
+            left = max(deadline - time.monotonic(), LEAST_S)
             try:
-                found[rank] = _receive(peer, len(own))
+                peer.connection.settimeout(min(left, LAST_LOOK_S) if lost else left)
+                found[rank] = _receive(peer.connection, len(own))
             except OSError as error:
                 lost.setdefault(rank, _reason(peer, error))
         if lost:
-            raise LostPeersError(sorted(lost), next(iter(lost.values())))
+            self.close()
+            raise LostPeersError(lost)
         joined = bytearray(b"".join(found[rank] for rank in sorted(found)))
         return torch.frombuffer(joined, dtype=torch.float32).view(len(found), -1)
 
@@ -94,21 +101,43 @@ class Exchange:
         """End all connections."""
         for peer in self._peers.values():
             with suppress(OSError):
-                peer.close()
+                peer.connection.close()
 
 
-def _gathered(address: tuple[str, int]) -> list[Any]:
-    """Return the address of every rank; a collective."""
-    addresses: list[Any] = [None] * dist.get_world_size()
-    group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
-    dist.all_gather_object(addresses, address, group=group)
-    return addresses
+def open_exchange(timeout_s: float) -> Exchange:
+    """Connect every rank of the process group with every other; a collective.
+
+    Args:
+        timeout_s: how long a rank waits for the others, here and later.
+
+    Raises:
+        LostPeersError: ranks that do not connect.
+    """
+    rank, size = dist.get_rank(), dist.get_world_size()
+    connections: dict[int, socket.socket] = {}
+    with socket.create_server((_own_host(), 0), backlog=size) as server:
+        server.settimeout(timeout_s)
+        addresses: list[Any] = [None] * size
+        dist.all_gather_object(addresses, server.getsockname())
+        try:
+            for other in range(rank):
+                connections[other] = _call(addresses[other], rank, timeout_s)
+            while len(connections) < size - 1:  # those of a higher rank call
+                connection, _ = server.accept()
+                connection.settimeout(timeout_s)
+                connections[_caller(connection, size)] = connection
+        except OSError as error:
+            missing = set(range(size)) - {rank, *connections}
+            reasons = {lost: f"no connection to {addresses[lost][0]}: {error}" for lost in missing}
+            raise LostPeersError(reasons) from error
+    peers = {other: Peer(addresses[other][0], each) for other, each in connections.items()}
+    return Exchange(rank, peers, timeout_s)
 
 
-def _reason(peer: socket.socket, error: OSError) -> str:
+def _reason(peer: Peer, error: OSError) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer within {peer.gettimeout():.0f} s"
-    return f"connection closed: {error}"
+        return f"no answer from {peer.host} within {peer.connection.gettimeout():.3g} s"
+    return f"{peer.host} closed the connection"
 
 
 def _own_host() -> str:
@@ -119,17 +148,27 @@ def _own_host() -> str:
         return str(probe.getsockname()[0])
 
 
-def _call(address: tuple[str, int], rank: int) -> socket.socket:
-    peer = socket.create_connection(address)
-    peer.sendall(_RANK.pack(rank))
-    return peer
+def _call(address: tuple[str, int], rank: int, timeout_s: float) -> socket.socket:
+    connection = socket.create_connection(address, timeout=timeout_s)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(_RANK.pack(rank))
+    return connection
 
 
-def _receive(peer: socket.socket, size: int) -> bytearray:
+def _caller(connection: socket.socket, size: int) -> int:
+    """Return the rank that is calling."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    rank = int(_RANK.unpack(_receive(connection, _RANK.size))[0])
+    if not 0 <= rank < size:
+        raise ConnectionError("somebody else called")
+    return rank
+
+
+def _receive(connection: socket.socket, size: int) -> bytearray:
     data = bytearray(size)
     view = memoryview(data)
     while view:
-        received = peer.recv_into(view)
+        received = connection.recv_into(view)
         if not received:
             raise ConnectionError("it ended")
         view = view[received:]

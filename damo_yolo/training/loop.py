@@ -86,6 +86,8 @@ def train(
     except RuntimeError as error:
         run.meeting.explain(error)
         raise
+    finally:
+        run.meeting.close()
 
 
 def prepare(

@@ -4,6 +4,7 @@ Every function here is a collective: all ranks call it at the same step, or none
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,12 +12,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from damo_yolo.errors import TrainingError
-from damo_yolo.training.exchange import Exchange, LostPeersError
+from damo_yolo.training.exchange import LAST_LOOK_S, Exchange, LostPeersError, open_exchange
 
 DEFAULT_TIMEOUT_S = 600.0
-LAST_LOOK_S = 5.0
-"""After a collective has failed: how long to wait for ranks that still come."""
-
+_FAILED = 99
+"""What a rank brings to the meeting whose step has failed; above any wish."""
 _BROKEN = re.compile(r"Timed out|timed out|Connection (closed|reset|refused)|Broken pipe")
 """In what gloo says when a collective fails: a plain RuntimeError."""
 
@@ -28,7 +28,8 @@ class LostRankError(TrainingError):
 class Meeting:
     """Where the ranks of a training meet before every step, on CPUs whatever they train on.
 
-    One that does not come within the timeout is named, which a collective that fails does not do.
+    One that does not come within the timeout is named, which a collective of torch that fails does
+    not do.
     """
 
     def __init__(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -37,38 +38,56 @@ class Meeting:
         Args:
             timeout_s: how long the first rank waits for the last one.
         """
-        self._timeout_s = timeout_s
-        self._exchange = Exchange(timeout_s) if is_parallel() else None
+        self._exchange = open_exchange(timeout_s) if is_parallel() else None
 
     def agree(self, wish: int) -> int:
         """Wait for all ranks, and return the largest of their wishes.
 
         Raises:
-            LostRankError: ranks do not come, by their numbers.
+            LostRankError: ranks do not come, by their numbers, or one comes whose step failed.
         """
         if self._exchange is None:
             return wish
-        return self._meet(self._exchange, wish)
+        agreed = self._meet(self._exchange, wish, {})
+        if agreed == _FAILED:
+            raise _lost("a rank could not end its step", "its message says why")
+        return agreed
 
     def explain(self, error: RuntimeError) -> None:
-        """Raise `LostRankError` in place of a collective's error where a rank is missing.
+        """Raise `LostRankError` in place of an error of a collective.
 
-        Every rank that is still alive gets such an error, and comes here.
+        Ranks that are alive get such an error as well, and come here; those that do not are named.
+        An error of something else, or of torch's where nobody is missing, is left to the caller.
         """
-        known = isinstance(error, dist.DistError | LostPeersError)
-        if self._exchange is not None and (known or _BROKEN.search(str(error))):
-            self._exchange.wait_at_most(min(LAST_LOOK_S, self._timeout_s))
-            self._meet(self._exchange, 0)
+        reasons = error.reasons if isinstance(error, LostPeersError) else {}
+        is_known = reasons or isinstance(error, dist.DistError) or _BROKEN.search(str(error))
+        if self._exchange is None or not is_known:
+            return
+        self._exchange.timeout_s = min(LAST_LOOK_S, self._exchange.timeout_s)
+        self._meet(self._exchange, _FAILED, reasons)
+        if reasons:
+            raise _lost("a connection between ranks broke", str(error)) from error
 
-    def _meet(self, exchange: Exchange, wish: int) -> int:
+    def close(self) -> None:
+        """Leave: whoever still waits for this rank need not."""
+        if self._exchange is not None:
+            self._exchange.close()
+
+    def _meet(self, exchange: Exchange, wish: int, known: Mapping[int, str]) -> int:
         try:
             return int(exchange.gather(torch.tensor([float(wish)])).max())
         except LostPeersError as error:
-            ranks = ", ".join(str(rank) for rank in error.ranks)
-            raise LostRankError(
-                f"rank {ranks} did not come to the next step ({error.reason})",
-                fix="look at its log and its machine, then run again: the last checkpoint is whole",
-            ) from error
+            ranks = ", ".join(str(rank) for rank in error.reasons)
+            reasons = [known.get(rank, reason) for rank, reason in error.reasons.items()]
+            why = ", ".join(dict.fromkeys(reasons))
+            raise _lost(f"rank {ranks} did not come to the next step", why) from error
+
+
+def _lost(problem: str, why: str) -> LostRankError:
+    return LostRankError(
+        f"{problem} ({why})",
+        fix="look at its log and its machine, then run again: the last checkpoint is whole",
+    )
 
 
 def num_ranks() -> int:

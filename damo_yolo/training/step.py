@@ -87,7 +87,8 @@ class TrainedModel(nn.Module):
     def count_foreground(self, batch: Sequence[Tensor | None], precision: torch.dtype) -> Tensor:
         """Return (2,) number and summed score of the foreground of a part of a batch.
 
-        Running statistics of normalisation stay as they are; no process waits for another.
+        Running statistics of normalisation stay as they are. Processes normalise over each other's
+        images here as in a step, so all of them call.
         """
         images, boxes, labels, valid, class_mask = batch
         assert images is not None

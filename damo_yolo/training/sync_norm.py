@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from damo_yolo.training.exchange import Exchange
+from damo_yolo.training.exchange import Exchange, open_exchange
 from damo_yolo.training.ranks import DEFAULT_TIMEOUT_S
 
 
@@ -106,7 +106,7 @@ def share_statistics(
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return
-    exchange = Exchange(timeout_s)
+    exchange = open_exchange(timeout_s)
     for module in model.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SyncBatchNorm2d

@@ -26,7 +26,8 @@ def test_a_rank_that_stays_away_is_named_and_wishes_are_shared(
     answers = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert [answer["agreed"] for answer in answers] == [PAUSE, PAUSE], "rank 1 wished so"
     problem = answers[1 - hanging_rank]["problem"]
-    assert problem == (f"rank {hanging_rank} did not come to the next step (no answer within 3 s)")
+    lost = f"rank {hanging_rank} did not come to the next step"
+    assert problem == f"{lost} (no answer from 127.0.0.1 within 3 s)"
 
 
 def test_a_process_alone_waits_for_nobody() -> None:
