@@ -3,21 +3,17 @@
     python benchmarks/training.py overhead SHARDS PLAN   # benchmarks/results/training_overhead.json
     python benchmarks/training.py options                # benchmarks/results/training_options.json
 
-`overhead`: damo-yolo-ns at 320 pixels, batch 8, two ranks on two cores with half the batch each, in
-rungs that each add something. They take turns: after every epoch of the last, Ray's processes stand
-still while the first three play a round each of ten steps:
+`overhead`: damo-yolo-ns at 320 pixels, batch 8, two ranks on two cores with half the batch each:
 
 - `alone`: forward, losses, backward, update and average on one preloaded batch; each rank
   normalises over its own images and keeps its own gradients;
 - `together`: the same, over the images of both ranks and with their mean gradients;
 - `loaded`: the same on the batches of a loader;
-- `ray`: a training under Ray Train, from the end of one epoch to the end of the next: loader,
-  logging, checkpoints and all.
+- `ray`: a training under Ray Train: loader, logging, checkpoints, ends of epochs and all.
 
-What Ray and data cost is `ray` against `together`. Medians of the rounds of a launch are compared,
-by the clock and by the processor time of a rank, which other work on the machine disturbs less but
-which holds no waiting. Two launches of the very same loop differ by up to 6 % of a step, so all of
-it is launched several times, and the mean is what counts.
+All four run at once, but one at a time has the machine, for three seconds, while the processes of
+the others stand still: other work on the machine, which comes and goes within seconds and can cost
+half of it, meets all alike. What Ray and data cost is `ray` against `together`.
 
 `options`: one process, one preloaded batch, each option switched alone, interleaved, CPU seconds.
 """
@@ -26,16 +22,16 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from itertools import chain, count
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain, count, pairwise, repeat
 from pathlib import Path
-from statistics import mean, median, stdev
-from typing import Any, NamedTuple
+from statistics import mean, stdev
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # comes with Ray, without types
 import torch
@@ -52,7 +48,7 @@ from damo_yolo.training import step as steps
 from damo_yolo.training.build import build_state
 from damo_yolo.training.config import DistillConfig, TrainConfig
 from damo_yolo.training.memory import noise
-from damo_yolo.training.progress import FILE_NAME, read_metrics
+from damo_yolo.training.progress import read_metrics
 from damo_yolo.training.ranks import data_parallel
 from damo_yolo.training.run import TrainJob, cpu_settings, loader_config
 from damo_yolo.training.schedule import average_decay
@@ -60,17 +56,13 @@ from damo_yolo.training.schedule import average_decay
 RESULTS = Path(__file__).parent / "results"
 WORKERS = 2
 SIDE, BATCH = 320, 8
-ROUND_STEPS = 10
+ENDLESS = ("schedule.epochs=300", "schedule.max_steps=null")
+WINDOW_S = 3.0
+PARTS = 5
+"""Of the whole time; they tell the spread."""
+WARM_UP = {"alone": 5, "together": 5, "loaded": 5, "ray": 2}
+"""Steps of each rung, lines of `metrics.jsonl` of the last, before it counts."""
 NUM_CLASSES = 701
-
-
-class Seconds(NamedTuple):
-    """Of a step."""
-
-    wall: float
-    """Of the slower rank."""
-    cpu: float
-    """Of a rank, in the mean."""
 
 
 def main() -> None:
@@ -78,8 +70,7 @@ def main() -> None:
     parser.add_argument("part", choices=("overhead", "options"))
     parser.add_argument("shards", nargs="?", default="")
     parser.add_argument("plan", nargs="?", default="")
-    parser.add_argument("--launches", type=int, default=5, help="each of new processes")
-    parser.add_argument("--epochs", type=int, default=3, help="of a launch")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of overhead, for all rungs")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--image-size", type=int, default=SIDE)
     options = parser.parse_args()
@@ -92,121 +83,149 @@ def main() -> None:
 
 def overhead(options: argparse.Namespace) -> dict[str, Any]:
     """Return seconds a step of each rung, and what each costs over those below."""
-    length = (f"schedule.epochs={options.epochs}", "schedule.max_steps=null")
-    size = f"image_size={options.image_size}"
-    config = load_config("small/twin").with_overrides((size, *length))
-    launches = []
-    for number in range(options.launches):
-        with bare_ranks(options, config) as play, tempfile.TemporaryDirectory() as folder:
-            play()  # warms up
-            launches.append(trained(options, config, f"{folder}/ray", between=play))
-        print(f"launch {number + 1}: {_over(launches[-1:], 'ray', 'together')}", flush=True)
+    settings = (f"image_size={options.image_size}", "log_every=5", *ENDLESS)
+    config = load_config("small/twin").with_overrides(settings)
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        job = TrainJob(
+            config=config,
+            shards_uri=options.shards,
+            plan_uri=options.plan,
+            out_uri=f"{folder}/ray",
+            run_key="",
+        )
+        rungs: list[Rung] = []
+        try:
+            for name in WARM_UP:
+                process = context.Process(target=take_steps, args=(job, name, folder))
+                process.start()
+                rungs.append(Rung(name, Path(folder, f"{name}.txt"), psutil.Process(process.pid)))
+                rungs[-1].warm_up(job.out_uri)
+            for _ in range(max(PARTS, round(options.minutes * 60 / (WINDOW_S * len(rungs))))):
+                for rung in rungs:
+                    rung.run(WINDOW_S)
+        finally:
+            for rung in rungs:
+                rung.end()
+        seconds = {rung.name: rung.seconds_a_step(job.out_uri) for rung in rungs}
     return {
-        "step_s": [{name: _listed(s) for name, s in rungs.items()} for rungs in launches],
-        "ray_and_data": _over(launches, "ray", "together"),
-        "data": _over(launches, "loaded", "together"),
-        "exchange": _over(launches, "together", "alone"),
+        "step_s": seconds,
+        "ray_and_data": _over(seconds["ray"], seconds["together"]),
+        "data": _over(seconds["loaded"], seconds["together"]),
+        "exchange": _over(seconds["together"], seconds["alone"]),
         "image_size": options.image_size,
         "global_batch": BATCH,
         "workers": WORKERS,
+        "window_s": WINDOW_S,
         "load_average": round(os.getloadavg()[2], 1),
     }
 
 
-def _over(
-    launches: Sequence[dict[str, list[Seconds]]], more: str, less: str
-) -> dict[str, dict[str, Any]]:
-    """Return by which part the median round of a rung is slower than that of another.
+def _over(more: Sequence[float], less: Sequence[float]) -> dict[str, float]:
+    """Return by which part a rung is slower than another: mean of the parts, standard error."""
+    ratios = [m / n - 1 for m, n in zip(more, less, strict=True)]
+    error = stdev(ratios) / len(ratios) ** 0.5
+    return {"mean": round(mean(ratios), 4), "standard_error": round(error, 4)}
 
-    The mean of all launches, its standard error, and each.
-    """
-    found = {}
-    for clock in Seconds._fields:
-        parts = [
-            median(getattr(s, clock) for s in rungs[more])
-            / median(getattr(s, clock) for s in rungs[less])
-            - 1
-            for rungs in launches
+
+@dataclass
+class Rung:
+    """Processes that take steps while they may, and when they did."""
+
+    name: str
+    steps: Path
+    """A line with the time of the end of each step, but of a training under Ray."""
+    root: psutil.Process
+    processes: list[psutil.Process] = field(default_factory=list)
+    windows: list[tuple[float, float]] = field(default_factory=list)
+    """Begin and end of each time it had the machine."""
+
+    def warm_up(self, metrics: str) -> None:
+        """Let it run until it has taken some steps, and stop it."""
+        while len(self._ends(metrics)) < WARM_UP[self.name]:
+            if not self.root.is_running() or self.root.status() == psutil.STATUS_ZOMBIE:
+                raise SystemExit(f"{self.name} ended: its error is above")
+            time.sleep(0.5)
+        self.processes = [*self.root.children(recursive=True), self.root]
+        self._signal(signal.SIGSTOP)
+
+    def run(self, seconds: float) -> None:
+        """Let it run for a while."""
+        self._signal(signal.SIGCONT)
+        start = time.time()
+        time.sleep(seconds)
+        self._signal(signal.SIGSTOP)
+        self.windows.append((start, time.time()))
+
+    def end(self) -> None:
+        """Kill it."""
+        self._signal(signal.SIGKILL)
+
+    def seconds_a_step(self, metrics: str) -> list[float]:
+        """Return seconds that it had the machine per step, over equal parts of the whole."""
+        ends = [e for e in self._ends(metrics) if e[1] >= self.windows[0][0]]
+        cuts = [ends[round(i * (len(ends) - 1) / PARTS)] for i in range(PARTS + 1)]
+        return [
+            round((self._active(b[1]) - self._active(a[1])) / (b[0] - a[0]), 4)
+            for a, b in pairwise(cuts)
         ]
-        error = stdev(parts) / len(parts) ** 0.5 if len(parts) > 1 else None
-        found[clock] = {
-            "mean": round(mean(parts), 4),
-            "standard_error": None if error is None else round(error, 4),
-            "launches": [round(part, 4) for part in parts],
-        }
-    return found
+
+    def _active(self, until: float) -> float:
+        return sum(max(0.0, min(end, until) - start) for start, end in self.windows)
+
+    def _ends(self, metrics: str) -> list[tuple[int, float]]:
+        """Return number and time of steps."""
+        if self.name == "ray":
+            lines = read_metrics(metrics)
+            return [(line["step"], line["time"]) for line in lines if line["kind"] == "step"]
+        if not self.steps.exists():
+            return []
+        return [(n, float(t)) for n, t in enumerate(self.steps.read_text().split())]
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self.processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
 
-def _listed(found: Sequence[Seconds]) -> dict[str, list[float]]:
-    return {
-        "wall": [round(seconds.wall, 4) for seconds in found],
-        "cpu": [round(seconds.cpu, 4) for seconds in found],
-    }
-
-
-@contextmanager
-def bare_ranks(
-    options: argparse.Namespace, config: TrainConfig
-) -> Iterator[Callable[[], dict[str, Seconds]]]:
-    """Yield a function that plays a round without Ray: seconds of a step, by rung."""
+def take_steps(job: TrainJob, name: str, folder: str) -> None:
+    """Let two processes of a rung take steps, without end."""
+    if name == "ray":
+        train_detector(
+            shards_uri=job.shards_uri,
+            plan_uri=job.plan_uri,
+            out_uri=job.out_uri,
+            config=job.config,
+            num_workers=WORKERS,
+        )
+        return
     context = multiprocessing.get_context("spawn")
-    job = TrainJob(
-        config=config, shards_uri=options.shards, plan_uri=options.plan, out_uri="", run_key=""
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        pipes, processes = [], []
-        for rank in range(WORKERS):
-            pipe, other_end = context.Pipe()
-            arguments = (job, rank, f"file://{folder}/meeting", other_end)
-            processes.append(context.Process(target=bare_rank, args=arguments, daemon=True))
-            processes[-1].start()
-            other_end.close()  # a rank that dies is an error here, not a silence
-            pipes.append(pipe)
-
-        def play() -> dict[str, Seconds]:
-            for pipe in pipes:
-                pipe.send("play")
-            found = [pipe.recv() for pipe in pipes]
-            return {
-                name: Seconds(max(f[name].wall for f in found), mean(f[name].cpu for f in found))
-                for name in found[0]
-            }
-
-        yield play
-        for pipe, process in zip(pipes, processes, strict=True):
-            pipe.send("end")
-            process.join()
+    arguments = [(job, name, rank, folder) for rank in range(WORKERS)]
+    ranks = [context.Process(target=bare_rank, args=each) for each in arguments]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
 
 
-def bare_rank(job: TrainJob, rank: int, meeting: str, pipe: Connection) -> None:
-    """Send seconds of this rank's steps, by rung, whenever asked."""
+def bare_rank(job: TrainJob, name: str, rank: int, folder: str) -> None:
+    """Take steps without end; rank 0 notes their times."""
     config = job.config
     loader = TrainLoader(
         job.shards_uri, job.plan_uri, loader_config(job), seed=0, rank=rank, world_size=WORKERS
     )
     stream = chain.from_iterable(loader.epoch(n, phase="mosaic") for n in count())
-    batch = next(stream)
-    num_classes = NUM_CLASSES if batch.class_mask is None else batch.class_mask.shape[1]
-    alone = bare_step(config, num_classes)
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS)
-    together = bare_step(config, num_classes)
-    rungs = {
-        "alone": lambda: alone(batch),
-        "together": lambda: together(batch),
-        "loaded": lambda: together(next(stream)),
-    }
-    with cpu_settings(config):
-        while pipe.recv() == "play":
-            found = {}
-            for name, step in rungs.items():
-                dist.barrier()
-                start, cpu = time.perf_counter(), time.process_time()
-                for _ in range(ROUND_STEPS):
-                    step()
-                wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-                found[name] = Seconds(wall / ROUND_STEPS, cpu / ROUND_STEPS)
-            pipe.send(found)
-    dist.destroy_process_group()
+    first = next(stream)
+    num_classes = NUM_CLASSES if first.class_mask is None else first.class_mask.shape[1]
+    if name != "alone":
+        meeting = f"file://{folder}/{name}-meeting"
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS)
+    step = bare_step(config, num_classes)
+    with cpu_settings(config), Path(folder, f"{name}.txt").open("a", buffering=1) as times:
+        for batch in stream if name == "loaded" else repeat(first):
+            step(batch)
+            if rank == 0:
+                times.write(f"{time.time()}\n")
 
 
 def bare_step(
@@ -238,89 +257,6 @@ def bare_step(
         state.average.update(state.model.detector, keep=average_decay(9, decay=0.9998, tau=2000))
 
     return step
-
-
-def trained(
-    options: argparse.Namespace,
-    config: TrainConfig,
-    folder: str,
-    *,
-    between: Callable[[], dict[str, Seconds]],
-) -> dict[str, list[Seconds]]:
-    """Return seconds a step of each epoch of a whole training but the first, under "ray".
-
-    From the end of an epoch to the end of the next: data, collectives, checkpoint and all. After
-    each, all of Ray stands still while `between` plays; what that found is in the other rows.
-    """
-    rungs: dict[str, list[Seconds]] = {"ray": []}
-    strangers = {child.pid for child in psutil.Process().children(recursive=True)}
-
-    def train() -> None:
-        train_detector(
-            shards_uri=options.shards,
-            plan_uri=options.plan,
-            out_uri=folder,
-            config=config,
-            num_workers=WORKERS,
-        )
-
-    metrics = Path(folder, FILE_NAME)
-    with ThreadPoolExecutor(1) as pool:
-        training = pool.submit(train)
-        last: dict[str, Any] | None = None
-        last_cpu = stood_still = 0.0
-        seen = -1
-        while not training.done():
-            time.sleep(0.1)
-            size = metrics.stat().st_size if metrics.exists() else -1
-            if size == seen:  # reading it ten times a second would be felt
-                continue
-            seen = size
-            lines = [record for record in read_metrics(folder) if record["kind"] == "epoch"]
-            if not lines or lines[-1] == last:
-                continue
-            children = psutil.Process().children(recursive=True)
-            ray = [child for child in children if child.pid not in strangers]
-            cpu = worker_seconds(ray)
-            if not cpu:  # the workers are gone
-                break
-            if last:
-                steps_taken = lines[-1]["step"] - last["step"]
-                wall = lines[-1]["time"] - last["time"] - stood_still
-                rungs["ray"].append(Seconds(wall / steps_taken, (cpu - last_cpu) / steps_taken))
-            last, last_cpu = lines[-1], cpu
-            start = time.perf_counter()
-            with standing_still(ray):
-                for name, seconds in between().items():
-                    rungs.setdefault(name, []).append(seconds)
-            stood_still = time.perf_counter() - start
-        training.result()
-    return rungs
-
-
-@contextmanager
-def standing_still(processes: Sequence[psutil.Process]) -> Iterator[None]:
-    """Stop processes for the length of the block."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
-
-
-def worker_seconds(processes: Sequence[psutil.Process]) -> float:
-    """Return the processor seconds that Ray's workers among them have used, per worker."""
-    total = 0.0
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                used = process.cpu_times()
-                total += used.user + used.system
-    return total / WORKERS
 
 
 def prices(options: argparse.Namespace) -> dict[str, Any]:
