@@ -30,12 +30,16 @@ STEPS_PER_EPOCH = 4
 def cluster() -> Iterator[Any]:
     """A head with one CPU; the test adds nodes with one each."""
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as root:
-        for name, value in (LOCAL_SETTINGS | {"RAY_AUTH_MODE": "disabled"}).items():
+        for name, value in LOCAL_SETTINGS.items():  # Ray reads some once a process: as other tests
             patch.setenv(name, value)
         patch.setenv("RAY_TMPDIR", root)  # other clusters of this machine stay known as they are
         import ray
+        from ray._private.authentication.authentication_token_setup import (
+            ensure_token_if_auth_enabled,
+        )
         from ray.cluster_utils import Cluster
 
+        ensure_token_if_auth_enabled(create_token_if_missing=True)  # as `ray.init` does
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         ray.init(address=cluster.address, log_to_driver=False)
         yield cluster
