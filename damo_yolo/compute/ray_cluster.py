@@ -19,7 +19,7 @@ LOCAL_SETTINGS = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "1000",
     "RAY_raylet_report_resources_period_milliseconds": "1000",
-    "RAY_worker_niceness": "0",  # 15 lets every wake-up of Ray's own processes displace a rank
+    "RAY_worker_niceness": "0",  # at 15 Ray's own processes displace a rank
     "REPORTER_UPDATE_INTERVAL_MS": "60000",  # nobody reads what the agent measures
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",

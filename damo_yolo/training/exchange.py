@@ -130,6 +130,8 @@ def open_exchange(timeout_s: float) -> Exchange:
             missing = set(range(size)) - {rank, *connections}
             reasons = {lost: f"no connection to {addresses[lost][0]}: {error}" for lost in missing}
             raise LostPeersError(reasons) from error
+    for connection in connections.values():
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     peers = {other: Peer(addresses[other][0], each) for other, each in connections.items()}
     return Exchange(rank, peers, timeout_s)
 
@@ -150,14 +152,12 @@ def _own_host() -> str:
 
 def _call(address: tuple[str, int], rank: int, timeout_s: float) -> socket.socket:
     connection = socket.create_connection(address, timeout=timeout_s)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(_RANK.pack(rank))
     return connection
 
 
 def _caller(connection: socket.socket, size: int) -> int:
     """Return the rank that is calling."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     rank = int(_RANK.unpack(_receive(connection, _RANK.size))[0])
     if not 0 <= rank < size:
         raise ConnectionError("somebody else called")

@@ -17,7 +17,14 @@ import torch
 from torch import nn
 
 from damo_yolo.training.exchange import Exchange, LostPeersError, Peer
-from damo_yolo.training.ranks import gather_objects, mean_over_ranks
+from damo_yolo.training.ranks import (
+    _FAILED,
+    LostRankError,
+    Meeting,
+    gather_objects,
+    mean_over_ranks,
+)
+from damo_yolo.training.reporter import GO_ON, PAUSE
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +77,7 @@ def _exchange(pairs: Pairs, timeout_s: float) -> Exchange:
     return Exchange(0, peers, timeout_s)
 
 
-def test_ranks_that_hang_are_all_named_and_nobody_waits_for_who_gave_up(
-    pairs: Pairs,
-) -> None:
+def test_ranks_that_hang_are_all_named_and_nobody_waits_for_who_gave_up(pairs: Pairs) -> None:
     pairs[2][1].sendall(bytes(8))
 
     with pytest.raises(LostPeersError) as lost:
@@ -84,9 +89,7 @@ def test_ranks_that_hang_are_all_named_and_nobody_waits_for_who_gave_up(
     assert pairs[2][1].recv(64) == b"", "the connection is closed"
 
 
-def test_a_rank_that_is_late_is_not_blamed_for_one_that_is_gone(
-    pairs: Pairs,
-) -> None:
+def test_a_rank_that_is_late_is_not_blamed_for_one_that_is_gone(pairs: Pairs) -> None:
     pairs[1][1].close()
     pairs[2][1].sendall(bytes(8))
     late = threading.Timer(1.5, pairs[4][1].sendall, [bytes(8)])
@@ -98,6 +101,16 @@ def test_a_rank_that_is_late_is_not_blamed_for_one_that_is_gone(
     late.join()
     assert lost.value.reasons == {1: "host1 closed the connection"}
     assert pickle.loads(pickle.dumps(lost.value)).reasons == lost.value.reasons, "as Ray sends it"
+
+
+def test_a_failed_step_of_another_rank_is_not_taken_for_a_wish(pairs: Pairs) -> None:
+    meeting = Meeting()
+    meeting._exchange = _exchange(pairs, timeout_s=5.0)
+    for rank, (_, far) in pairs.items():
+        far.sendall(torch.tensor([float(_FAILED if rank == 2 else GO_ON)]).numpy().tobytes())
+
+    with pytest.raises(LostRankError, match="a rank could not end its step"):
+        meeting.agree(PAUSE)
 
 
 def test_a_rank_that_hangs_within_a_step_is_named(answers: list[dict[str, Any]]) -> None:
